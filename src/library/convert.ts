@@ -1,0 +1,139 @@
+/**
+ * Recompression of a source that is not of the group's format, by libwim, into a temporary WIM that then is copied from
+ * and verified like any source.
+ *
+ * Contents that the group holds already are not recompressed. libwim leaves out of an export what its target has, so
+ * the target begins as a WIM of promises: a blob table that lists what the group holds, over a hole in the file where
+ * those contents would lie. libwim appends what is new. Nobody reads the promised ones: they are in the group.
+ */
+import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { WimError } from '../../ffi/wimlib/error-codes.ts'
+import { loadWimlib } from '../../ffi/wimlib/load.ts'
+import { Wim } from '../../ffi/wimlib/wim.ts'
+import { refuse } from '../base/refusal.ts'
+import { ok, type Result } from '../base/result.ts'
+import type { ChildReport } from '../jobs/child.ts'
+import { type BlobTable, emptyBlobTable, encodeBlobTable, isMetadata, SHA1_BYTES, sha1At } from '../wim/blob-table.ts'
+import { encodeHeader, HEADER_BYTES, HEADER_FLAG, NO_RESOURCE } from '../wim/header.ts'
+import { GROUP_FORMAT, type Source } from '../wim/source.ts'
+import { encodeXml } from '../wim/xml.ts'
+import { FREE_SPACE, hasSpace } from './disk-space.ts'
+
+export type Conversion = {
+  readonly source: Source
+  readonly sourcePath: string
+  /** Indexes of the images to take, from 1; they become 1, 2, … */
+  readonly images: readonly number[]
+  readonly held: readonly BlobTable[]
+  /** Segments that may have what a delta lacks. */
+  readonly references: readonly string[]
+  readonly dir: string
+  readonly wimlibPath: string | undefined
+}
+
+/** Returns the path of the temporary WIM, in `dir`. */
+export function convert(conversion: Conversion, report: ChildReport): Result<string> {
+  const { source, dir } = conversion
+  // LZX packs about a third looser than solid LZMS.
+  const sourceBytes = source.parts.reduce((sum, part) => sum + part.sizeBytes, 0)
+  const enough = hasSpace(dir, Math.round(sourceBytes * 1.5))
+  if (!enough.ok) return enough
+  const target = join(dir, 'converted.wim')
+  writePromises(target, conversion.held)
+  const wimlib = loadWimlib({ path: conversion.wimlibPath })
+  try {
+    using from = Wim.open(wimlib, conversion.sourcePath)
+    from.referenceResourceFiles([...source.parts.slice(1).map((part) => part.path), ...conversion.references])
+    using to = Wim.open(wimlib, target, {
+      writeAccess: true,
+      onProgress: (progress) => {
+        if (progress.step === 'write') report.progress(progress.completedBytes, progress.totalBytes)
+        return 'continue'
+      },
+    })
+    // A unique name each: a file may hold two images of one name, which libwim would refuse to put side by side.
+    for (const [i, index] of conversion.images.entries()) from.exportImage(index, to, { name: `image ${i + 1}` })
+    to.overwrite({ threads: 0 })
+    return ok(target)
+  } catch (error) {
+    if (error instanceof WimError) return explain(error)
+    throw error
+  }
+}
+
+/** A WIM without images whose table claims the contents of `held`; the file has a hole in their place. */
+function writePromises(path: string, held: readonly BlobTable[]): void {
+  const table = emptyBlobTable(held.reduce((sum, segment) => sum + segment.count, 0))
+  let row = 0
+  let at = HEADER_BYTES
+  for (const segment of held)
+    for (let i = 0; i < segment.count; i += 1) {
+      if (isMetadata(segment, i)) continue
+      const sizeInWim = segment.sizeInWim[i] ?? 0
+      table.sizeInWim[row] = sizeInWim
+      table.offset[row] = at
+      table.size[row] = segment.size[i] ?? 0
+      table.flags[row] = segment.flags[i] ?? 0
+      table.part[row] = 1
+      table.refCount[row] = 1
+      table.sha1.set(sha1At(segment, i), row * SHA1_BYTES)
+      at += sizeInWim
+      row += 1
+    }
+  const tableBytes = encodeBlobTable({ ...table, count: row })
+  const xmlAt = at + tableBytes.byteLength
+  const xml = encodeXml([], xmlAt)
+  const header = encodeHeader({
+    flags: HEADER_FLAG.compressed | HEADER_FLAG.lzx,
+    chunkSize: GROUP_FORMAT.chunkSize,
+    guid: crypto.getRandomValues(new Uint8Array(16)),
+    imageCount: 0,
+    blobTable: { sizeInWim: tableBytes.byteLength, flags: 0, offset: at, size: tableBytes.byteLength },
+    xml: { sizeInWim: xml.byteLength, flags: 0, offset: xmlAt, size: xml.byteLength },
+    bootMetadata: NO_RESOURCE,
+    bootIndex: 0,
+  })
+  const fd = openSync(path, 'wx', 0o640)
+  try {
+    ftruncateSync(fd, at)
+    writeSync(fd, header, 0, header.byteLength, 0)
+    for (let done = 0; done < tableBytes.byteLength; )
+      done += writeSync(fd, tableBytes, done, tableBytes.byteLength - done, at + done)
+    writeSync(fd, xml, 0, xml.byteLength, xmlAt)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function explain(error: WimError): Result<never> {
+  switch (error.code) {
+    case 'RESOURCE_NOT_FOUND':
+      return refuse(
+        'missing-blobs',
+        'the image refers to file contents that neither the file nor the group holds',
+        'A delta WIM needs its base in the same group: import that first.',
+      )
+    case 'WIM_IS_ENCRYPTED':
+      return refuse('encrypted', 'the file is encrypted', 'Decrypt it first.')
+    case 'UNEXPECTED_END_OF_FILE':
+      return refuse('truncated', 'the file ends before its contents do', 'Fetch or export the file again.')
+    case 'WRITE':
+      return refuse('no-space', `libwim could not write: ${error.message}`, FREE_SPACE)
+    case 'OPEN':
+    case 'READ':
+      return refuse(
+        'unreadable',
+        `libwim could not read: ${error.message}`,
+        'Check the file and its disk, and try again.',
+      )
+    case 'NOMEM':
+      return refuse(
+        'unavailable',
+        'the machine has too little memory to unpack this file',
+        'Solid files need up to 1 GiB. Export it as a plain .wim elsewhere.',
+      )
+    default:
+      return refuse('corrupt', error.message, 'Download or export the file again.')
+  }
+}
