@@ -1,0 +1,150 @@
+import { z } from '@hono/zod-openapi'
+import { sendContent } from '../http/send.ts'
+import type { Transmissions } from '../transmissions/transmissions.ts'
+import { body, idOf, json, router, secured, unwrap } from './door.ts'
+import { CastSchema, DoneSchema, JoinAnswerSchema, JoinSchema, NewCastSchema, StopSchema } from './schemas.ts'
+import { showCast } from './show.ts'
+
+const numbered = { params: z.object({ id: z.string() }) }
+const octets = { 'application/octet-stream': { schema: z.string().openapi({ format: 'binary' }) } }
+
+export function castRoutes({ transmissions }: { readonly transmissions: Transmissions }) {
+  return router()
+    .openapi(
+      secured('viewer', {
+        method: 'get',
+        path: '/casts',
+        summary: 'Transmissions',
+        responses: { 200: json(z.array(CastSchema), 'Newest first.') },
+      }),
+      (c) => c.json(transmissions.list().map(showCast), 200),
+    )
+    .openapi(
+      secured('operator', {
+        method: 'post',
+        path: '/casts',
+        summary: 'New transmission (AutoCast)',
+        request: body(NewCastSchema),
+        responses: { 201: json(CastSchema, 'Made; clients may join.') },
+      }),
+      async (c) => {
+        const { image, group, file, interface: interfaceName, rateBitsPerSecond } = c.req.valid('json')
+        const made = unwrap(
+          await transmissions.create(
+            { image: { name: image, group, file }, interfaceName, rateBitsPerSecond },
+            c.get('who'),
+          ),
+        )
+        return c.json(showCast(made), 201)
+      },
+    )
+    .openapi(
+      secured('viewer', {
+        method: 'get',
+        path: '/casts/{id}',
+        summary: 'One transmission',
+        request: numbered,
+        responses: { 200: json(CastSchema, 'As it is now.') },
+      }),
+      (c) => c.json(showCast(unwrap(transmissions.show(idOf(c.req.valid('param').id)))), 200),
+    )
+    .openapi(
+      secured('operator', {
+        method: 'post',
+        path: '/casts/{id}/stop',
+        summary: 'No new clients; by force: all are cut off',
+        request: { ...numbered, ...body(StopSchema) },
+        responses: { 202: json(CastSchema, 'It ends when its clients have finished.') },
+      }),
+      (c) =>
+        c.json(
+          showCast(
+            unwrap(transmissions.stop(idOf(c.req.valid('param').id), { force: c.req.valid('json').force ?? false })),
+          ),
+          202,
+        ),
+    )
+    .openapi(
+      secured(
+        'viewer',
+        {
+          method: 'get',
+          path: '/casts/{id}/manifest',
+          summary: 'Sizes and chunk hashes; waits until they are made',
+          request: numbered,
+          responses: { 200: { description: 'Binary, see docs/cast.md.', content: octets } },
+        },
+        { long: true },
+      ),
+      async (c) => {
+        const manifest = unwrap(await transmissions.manifest(idOf(c.req.valid('param').id), c.req.raw.signal))
+        return c.body(new Uint8Array(manifest), 200, { 'Content-Type': 'application/octet-stream' })
+      },
+    )
+    .openapi(
+      secured(
+        'viewer',
+        {
+          method: 'post',
+          path: '/casts/{id}/join',
+          summary: 'Join: addresses and keys',
+          request: { ...numbered, ...body(JoinSchema) },
+          responses: { 200: json(JoinAnswerSchema, 'Admitted.') },
+        },
+        { long: true },
+      ),
+      async (c) => {
+        const { clientName, needs } = c.req.valid('json')
+        const answer = unwrap(
+          await transmissions.join(
+            idOf(c.req.valid('param').id),
+            { clientName, ...(needs === undefined ? {} : { needs }) },
+            c.req.raw.signal,
+          ),
+        )
+        c.header('Cache-Control', 'no-store')
+        return c.json(answer, 200)
+      },
+    )
+    .openapi(
+      secured('viewer', {
+        method: 'post',
+        path: '/casts/{id}/done',
+        summary: 'How a client ended',
+        request: { ...numbered, ...body(DoneSchema) },
+        responses: { 204: { description: 'Noted.' } },
+      }),
+      (c) => {
+        const { clientId, proof, outcome, reason } = c.req.valid('json')
+        unwrap(
+          transmissions.done(idOf(c.req.valid('param').id), {
+            clientId,
+            proof,
+            outcome,
+            ...(reason === undefined ? {} : { reason }),
+          }),
+        )
+        return c.body(null, 204)
+      },
+    )
+    .openapi(
+      secured(
+        'viewer',
+        {
+          method: 'get',
+          path: '/casts/{id}/content',
+          summary: 'The bytes that are multicast; ranges for what was missed',
+          request: numbered,
+          responses: {
+            200: { description: 'Whole.', content: octets },
+            206: { description: 'A range.', content: octets },
+          },
+        },
+        { long: true },
+      ),
+      async (c) => {
+        const content = unwrap(await transmissions.content(idOf(c.req.valid('param').id)))
+        return (await sendContent(c.req.raw, content)) as never
+      },
+    )
+}
