@@ -10,7 +10,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { z } from '@hono/zod-openapi'
 import type { Clock } from '../base/clock.ts'
-import { diskFull } from '../base/disk-full.ts'
+import { diskFull, isDiskFull, RESERVE_BYTES } from '../base/disk-full.ts'
 import { refuse } from '../base/refusal.ts'
 import { ok, type Result } from '../base/result.ts'
 import { formatBytes } from '../base/units.ts'
@@ -20,7 +20,6 @@ import { ImportSchema, JobSchema, UploadSchema } from './schemas.ts'
 import { showJob } from './show.ts'
 
 const KEPT_MS = 24 * 3600_000
-const RESERVE_BYTES = 64 << 20
 const LOOK_EVERY_BYTES = 16 << 20
 const ID = /^[0-9a-f]{32}$/
 
@@ -137,7 +136,7 @@ export function uploadRoutes({ library, dataDir, importRoots, clock }: UploadDep
       const code = (error as NodeJS.ErrnoException).code
       if (code === 'EEXIST') unwrap(refuse('exists', `the upload already has a file "${name}"`, 'Begin a new upload.'))
       await rm(path, { force: true })
-      if (code === 'ENOSPC' || code === 'EDQUOT')
+      if (isDiskFull(error))
         unwrap(refuse('no-space', 'the data disk filled up during the upload', 'Remove images that are not needed.'))
       throw error
     }

@@ -2,6 +2,9 @@
 import { type Refusal, refuse } from './refusal.ts'
 import type { Err } from './result.ts'
 
+/** What must stay free on the data disk for database and logs. */
+export const RESERVE_BYTES = 64 << 20
+
 /** Of system calls (errno(3): no space, over quota), and of SQLite (result code SQLITE_FULL). */
 const FULL = new Set(['ENOSPC', 'EDQUOT', 'SQLITE_FULL'])
 

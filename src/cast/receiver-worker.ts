@@ -1,5 +1,5 @@
 /** Entry of the receiver's thread: messages in, messages out; the work is in receiver.ts. */
-import { ERRNO, SystemError } from '../../ffi/libc/errno.ts'
+import { isDiskFull } from '../base/disk-full.ts'
 import { reasonOf } from '../base/log.ts'
 import { type ReceiverPort, runReceiver } from './receiver.ts'
 import type { FromReceiver, ToReceiver } from './receiver-messages.ts'
@@ -25,7 +25,7 @@ self.onmessage = ({ data }: MessageEvent<ToReceiver>) => {
   runReceiver(data, port).then(
     (why) => port.post({ kind: 'ended', why }),
     (error: unknown) => {
-      const full = error instanceof SystemError && (error.errno === ERRNO.ENOSPC || error.errno === ERRNO.EDQUOT)
+      const full = isDiskFull(error)
       port.post({ kind: 'failed', code: full ? 'no-space' : 'unavailable', message: reasonOf(error) })
     },
   )

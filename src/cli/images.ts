@@ -1,5 +1,6 @@
 import { closeSync, fsyncSync, linkSync, openSync, readSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
+import { isDiskFull } from '../base/disk-full.ts'
 import { Refused, refuse } from '../base/refusal.ts'
 import { ok, type Result } from '../base/result.ts'
 import { formatBytes } from '../base/units.ts'
@@ -183,7 +184,7 @@ export function mayWrite(file: string, ifExists: IfExists): Result<void> {
 /** What the file system said no to, as a refusal: the operator named the file. */
 export function unwritable(file: string, error: unknown): unknown {
   if (error instanceof Refused || !(error instanceof Error) || !('syscall' in error)) return error
-  const full = 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
+  const full = isDiskFull(error)
   const hint = full
     ? 'Make room there, or choose another disk.'
     : 'Check that the folder is there, and that you may write into it.'

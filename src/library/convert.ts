@@ -6,7 +6,7 @@
  * the target begins as a WIM of promises: a blob table that lists what the group holds, over a hole in the file where
  * those contents would lie. libwim appends what is new. Nobody reads the promised ones: they are in the group.
  */
-import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { WimError } from '../../ffi/wimlib/error-codes.ts'
 import { loadWimlib } from '../../ffi/wimlib/load.ts'
@@ -14,10 +14,11 @@ import { Wim } from '../../ffi/wimlib/wim.ts'
 import { refuse } from '../base/refusal.ts'
 import { ok, type Result } from '../base/result.ts'
 import type { ChildReport } from '../jobs/child.ts'
-import { type BlobTable, emptyBlobTable, encodeBlobTable, isMetadata, SHA1_BYTES, sha1At } from '../wim/blob-table.ts'
-import { encodeHeader, HEADER_BYTES, HEADER_FLAG, NO_RESOURCE } from '../wim/header.ts'
-import { GROUP_FORMAT, type Source } from '../wim/source.ts'
-import { encodeXml } from '../wim/xml.ts'
+import { type BlobTable, emptyBlobTable, isMetadata, placeEntry } from '../wim/blob-table.ts'
+import { frameOf } from '../wim/frame.ts'
+import { HEADER_BYTES, NO_RESOURCE } from '../wim/header.ts'
+import { writeFrame } from '../wim/segment.ts'
+import type { Source } from '../wim/source.ts'
 import { FREE_SPACE, hasSpace } from './disk-space.ts'
 
 export type Conversion = {
@@ -70,37 +71,20 @@ function writePromises(path: string, held: readonly BlobTable[]): void {
   for (const segment of held)
     for (let i = 0; i < segment.count; i += 1) {
       if (isMetadata(segment, i)) continue
-      const sizeInWim = segment.sizeInWim[i] ?? 0
-      table.sizeInWim[row] = sizeInWim
-      table.offset[row] = at
-      table.size[row] = segment.size[i] ?? 0
-      table.flags[row] = segment.flags[i] ?? 0
-      table.part[row] = 1
-      table.refCount[row] = 1
-      table.sha1.set(sha1At(segment, i), row * SHA1_BYTES)
-      at += sizeInWim
+      at += placeEntry(table, row, { from: segment, entry: i, offset: at, refCount: 1 }).sizeInWim
       row += 1
     }
-  const tableBytes = encodeBlobTable({ ...table, count: row })
-  const xmlAt = at + tableBytes.byteLength
-  const xml = encodeXml([], xmlAt)
-  const header = encodeHeader({
-    flags: HEADER_FLAG.compressed | HEADER_FLAG.lzx,
-    chunkSize: GROUP_FORMAT.chunkSize,
-    guid: crypto.getRandomValues(new Uint8Array(16)),
-    imageCount: 0,
-    blobTable: { sizeInWim: tableBytes.byteLength, flags: 0, offset: at, size: tableBytes.byteLength },
-    xml: { sizeInWim: xml.byteLength, flags: 0, offset: xmlAt, size: xml.byteLength },
-    bootMetadata: NO_RESOURCE,
-    bootIndex: 0,
+  const frame = frameOf({
+    table: { ...table, count: row },
+    elements: [],
+    contentsEnd: at,
+    rpFix: false,
+    guid: () => crypto.getRandomValues(new Uint8Array(16)),
+    boot: { metadata: NO_RESOURCE, index: 0 },
   })
   const fd = openSync(path, 'wx', 0o640)
   try {
-    ftruncateSync(fd, at)
-    writeSync(fd, header, 0, header.byteLength, 0)
-    for (let done = 0; done < tableBytes.byteLength; )
-      done += writeSync(fd, tableBytes, done, tableBytes.byteLength - done, at + done)
-    writeSync(fd, xml, 0, xml.byteLength, xmlAt)
+    writeFrame(fd, frame)
   } finally {
     closeSync(fd)
   }

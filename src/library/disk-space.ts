@@ -1,11 +1,9 @@
 /** The data disk: whether an import fits, and what is said when it did not. */
 import { statfsSync } from 'node:fs'
+import { RESERVE_BYTES } from '../base/disk-full.ts'
 import { type Refusal, refuse } from '../base/refusal.ts'
 import { type Err, ok, type Result } from '../base/result.ts'
 import { formatBytes } from '../base/units.ts'
-
-/** What must stay free on the data disk for database and logs. */
-const RESERVE_BYTES = 64 << 20
 
 export const FREE_SPACE =
   'Remove images that are not needed, or give the data directory a larger disk. The library is unchanged.'

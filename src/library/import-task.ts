@@ -23,7 +23,7 @@ import {
 } from '../wim/blob-table.ts'
 import { HEADER_BYTES, HEADER_FLAG } from '../wim/header.ts'
 import { readTree } from '../wim/metadata.ts'
-import { encodeNeeds, type Needs } from '../wim/needs.ts'
+import { encodeNeeds, type Needs, unionNeeds } from '../wim/needs.ts'
 import { BadResource, ResourceReader } from '../wim/resource.ts'
 import { planSegment, type SegmentPlan, segmentBytes, writeSegment } from '../wim/segment.ts'
 import { GROUP_FORMAT, openSource, type Source } from '../wim/source.ts'
@@ -213,10 +213,6 @@ async function copyIn(
   const segmentPath = join(input.dir, 'segment.wim')
   const written = await writeNew(source, plan, segmentPath, around)
   if (!written.ok) return written
-  const blobs = new Set<string>()
-  for (const { needs } of wanted)
-    for (let i = 0; i < needs.count; i += 1)
-      blobs.add(Buffer.from(needs.sha1.subarray(i * 20, i * 20 + 20)).toString('latin1'))
   let blobBytes = 0
   for (const entry of plan.entries) blobBytes += source.table.sizeInWim[entry] ?? 0
   return ok({
@@ -232,7 +228,7 @@ async function copyIn(
       bootable: image.bootable,
       viewBytes: wanted[i] ? viewBytes(wanted[i], places, source) : 0,
     })),
-    blobs: blobs.size,
+    blobs: unionNeeds(wanted.map(({ needs }) => needs)).count,
     newBlobs: plan.entries.length,
   })
 }

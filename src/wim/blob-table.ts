@@ -98,6 +98,23 @@ export function sha1At(table: BlobTable, i: number): Uint8Array {
   return table.sha1.subarray(i * SHA1_BYTES, (i + 1) * SHA1_BYTES)
 }
 
+/** Row `row` of a table of ours: the resource of `from`, lying at `offset` in a file that has one part. */
+export function placeEntry(
+  table: BlobTable,
+  row: number,
+  { from, entry, offset, refCount }: { from: BlobTable; entry: number; offset: number; refCount: number },
+): ResourceHeader {
+  const resource = { ...resourceAt(from, entry), offset }
+  table.sizeInWim[row] = resource.sizeInWim
+  table.offset[row] = offset
+  table.size[row] = resource.size
+  table.flags[row] = resource.flags
+  table.part[row] = 1
+  table.refCount[row] = refCount
+  table.sha1.set(sha1At(from, entry), row * SHA1_BYTES)
+  return resource
+}
+
 export function isMetadata(table: BlobTable, i: number): boolean {
   return ((table.flags[i] ?? 0) & RESOURCE_FLAG.metadata) !== 0
 }

@@ -9,18 +9,10 @@
  * Writing blocks: for the child process that imports.
  */
 import { writeSync } from 'node:fs'
-import {
-  type BlobTable,
-  emptyBlobTable,
-  encodeBlobTable,
-  indexBlobs,
-  SHA1_BYTES,
-  type Sha1Index,
-  sha1At,
-} from './blob-table.ts'
-import { encodeHeader, HEADER_BYTES, HEADER_FLAG, NO_RESOURCE, type ResourceHeader } from './header.ts'
-import { GROUP_FORMAT, type Source } from './source.ts'
-import { encodeXml } from './xml.ts'
+import { type BlobTable, emptyBlobTable, indexBlobs, placeEntry, SHA1_BYTES, type Sha1Index } from './blob-table.ts'
+import { type Frame, frameOf } from './frame.ts'
+import { HEADER_BYTES, HEADER_FLAG, NO_RESOURCE } from './header.ts'
+import type { Source } from './source.ts'
 
 /** A segment as the library holds it: its table in memory, its bytes on disk. */
 export type LoadedSegment = {
@@ -121,37 +113,27 @@ export function writeSegment(
       flush()
       run = { fd, from, to: at, length }
     }
-    written.sizeInWim[i] = length
-    written.offset[i] = at
-    written.size[i] = table.size[entry] ?? 0
-    written.flags[i] = table.flags[entry] ?? 0
-    written.part[i] = 1
-    written.refCount[i] = 1
-    written.sha1.set(sha1At(table, entry), i * SHA1_BYTES)
+    placeEntry(written, i, { from: table, entry, offset: at, refCount: 1 })
     at += length
   }
   flush()
-  const tail = encodeBlobTable(written)
-  const blobTable: ResourceHeader = { sizeInWim: tail.byteLength, flags: 0, offset: at, size: tail.byteLength }
-  const xmlAt = at + tail.byteLength
-  const xml = encodeXml(
-    plan.images.map((image) => image.element),
-    xmlAt,
-  )
-  const header = encodeHeader({
-    flags: HEADER_FLAG.compressed | HEADER_FLAG.lzx | (source.header.flags & HEADER_FLAG.rpFix),
-    chunkSize: GROUP_FORMAT.chunkSize,
-    guid,
-    imageCount: plan.images.length,
-    blobTable,
-    xml: { sizeInWim: xml.byteLength, flags: 0, offset: xmlAt, size: xml.byteLength },
-    bootMetadata: NO_RESOURCE,
-    bootIndex: 0,
+  const frame = frameOf({
+    table: written,
+    elements: plan.images.map((image) => image.element),
+    contentsEnd: at,
+    rpFix: (source.header.flags & HEADER_FLAG.rpFix) !== 0,
+    guid: () => guid,
+    boot: { metadata: NO_RESOURCE, index: 0 },
   })
-  writeAll(out, tail, at)
-  writeAll(out, xml, xmlAt)
-  writeAll(out, header, 0)
-  return { sizeBytes: xmlAt + xml.byteLength, table: written }
+  writeFrame(out, frame)
+  return { sizeBytes: frame.sizeBytes, table: written }
+}
+
+/** The header last: until then the file is no WIM. */
+export function writeFrame(fd: number, { header, table, xml }: Frame): void {
+  writeAll(fd, table.bytes, table.at)
+  writeAll(fd, xml.bytes, xml.at)
+  writeAll(fd, header, 0)
 }
 
 function writeAll(fd: number, bytes: Uint8Array, position: number): void {

@@ -10,12 +10,11 @@
 import { createHash } from 'node:crypto'
 import { refuse } from '../base/refusal.ts'
 import { ok, type Result } from '../base/result.ts'
-import { type BlobTable, emptyBlobTable, encodeBlobTable, resourceAt, SHA1_BYTES, sha1At } from './blob-table.ts'
-import { encodeHeader, HEADER_BYTES, HEADER_FLAG, NO_RESOURCE, type ResourceHeader } from './header.ts'
+import { type BlobTable, emptyBlobTable, placeEntry, SHA1_BYTES } from './blob-table.ts'
+import { frameOf } from './frame.ts'
+import { HEADER_BYTES, NO_RESOURCE, type ResourceHeader } from './header.ts'
 import { type Needs, unionNeeds } from './needs.ts'
 import type { LoadedSegment } from './segment.ts'
-import { GROUP_FORMAT } from './source.ts'
-import { encodeXml } from './xml.ts'
 
 export type ViewImage = {
   /** Which segment holds its metadata (index into `segments`), and which entry of its table that is. */
@@ -110,15 +109,8 @@ export function buildView(
   const table = emptyBlobTable(needs.count + images.length)
   let row = 0
   const put = (from: BlobTable, segment: number, entry: number, refCount: number): ResourceHeader => {
-    const resource = { ...resourceAt(from, entry), offset: layout.at }
+    const resource = placeEntry(table, row, { from, entry, offset: layout.at, refCount })
     layout.add(segment, from.offset[entry] ?? 0, resource.sizeInWim)
-    table.sizeInWim[row] = resource.sizeInWim
-    table.offset[row] = resource.offset
-    table.size[row] = resource.size
-    table.flags[row] = resource.flags
-    table.part[row] = 1
-    table.refCount[row] = refCount
-    table.sha1.set(sha1At(from, entry), row * SHA1_BYTES)
     row += 1
     return resource
   }
@@ -137,29 +129,24 @@ export function buildView(
       bootIndex = i + 1
     }
   }
-  const tableAt = layout.at
-  const tableBytes = encodeBlobTable(table)
-  layout.addBytes(tableBytes)
-  const xmlAt = layout.at
-  const xml = encodeXml(
-    images.map((image) => image.element),
-    xmlAt,
-  )
-  layout.addBytes(xml)
-  // The GUID tells parts of a split set apart from strangers; here it only has to be the same for the same content.
-  const guid = createHash('sha256').update('wimcast view').update(tableBytes).digest().subarray(0, 16)
-  const header = encodeHeader({
-    flags: HEADER_FLAG.compressed | HEADER_FLAG.lzx | (options.rpFix ? HEADER_FLAG.rpFix : 0),
-    chunkSize: GROUP_FORMAT.chunkSize,
-    guid,
-    imageCount: images.length,
-    blobTable: { sizeInWim: tableBytes.byteLength, flags: 0, offset: tableAt, size: tableBytes.byteLength },
-    xml: { sizeInWim: xml.byteLength, flags: 0, offset: xmlAt, size: xml.byteLength },
-    bootMetadata,
-    bootIndex,
+  const { header, ...frame } = frameOf({
+    table,
+    elements: images.map((image) => image.element),
+    contentsEnd: layout.at,
+    rpFix: options.rpFix,
+    // The GUID tells parts of a split set apart from strangers; here it only has to be the same for the same content.
+    guid: (tableBytes) => createHash('sha256').update('wimcast view').update(tableBytes).digest().subarray(0, 16),
+    boot: { metadata: bootMetadata, index: bootIndex },
   })
+  layout.addBytes(frame.table.bytes)
+  layout.addBytes(frame.xml.bytes)
   // The table names every content by SHA-1 and place, so header, table and XML identify each byte of the view.
-  const etag = createHash('sha256').update(header).update(tableBytes).update(xml).digest('hex').slice(0, 32)
+  const etag = createHash('sha256')
+    .update(header)
+    .update(frame.table.bytes)
+    .update(frame.xml.bytes)
+    .digest('hex')
+    .slice(0, 32)
   return ok({
     sizeBytes: layout.at,
     etag,
