@@ -9,6 +9,8 @@ import { hostsOfThisMachine, openCertificate } from './access/certificate.ts'
 import { tokenRows } from './access/token-rows.ts'
 import { createApi } from './api/app.ts'
 import { clearUploads } from './api/uploads.ts'
+import { openChanges } from './audit/changes.ts'
+import { openBackups } from './backup/backups.ts'
 import { systemClock } from './base/clock.ts'
 import { openBus } from './base/events.ts'
 import type { Fingerprint } from './base/fingerprint.ts'
@@ -21,9 +23,10 @@ import { type Door, openHttp } from './http/listen.ts'
 import type { SelfCommand } from './jobs/child.ts'
 import { openJobs } from './jobs/jobs.ts'
 import { openLibrary } from './library/library.ts'
+import { openSettings } from './settings/settings.ts'
 import { openTftp } from './tftp/server.ts'
 import { openTransmissions, type Transmissions } from './transmissions/transmissions.ts'
-import { versions } from './version.ts'
+import { VERSION, versions } from './version.ts'
 
 export type Appliance = AsyncDisposable & {
   /** Where it listens, as bound: port 0 in the config is a real port here. */
@@ -54,17 +57,24 @@ export async function openAppliance(config: Config, deps: Deps): Promise<Applian
   const { db, afterCrash } = opened.use(openDb(config.data))
   if (afterCrash) log.warning('db.checked', { why: 'the last stop was not clean', result: 'ok' })
   const bus = openBus()
+  const changes = openChanges({ db, clock })
+  const settings = openSettings({ db, changes })
   const jobs = opened.use(openJobs({ db, dataDir: config.data, bus, log, clock }))
-  const library = await openLibrary({
-    db,
-    dataDir: config.data,
-    jobs,
-    bus,
-    log,
-    clock,
-    self: deps.self,
-    wimlibPath: config.wimlib,
-  })
+  const library = opened.use(
+    await openLibrary({
+      db,
+      dataDir: config.data,
+      jobs,
+      changes,
+      settings,
+      bus,
+      log,
+      clock,
+      self: deps.self,
+      wimlibPath: config.wimlib,
+    }),
+  )
+  const backups = openBackups({ dataDir: config.data, jobs, changes, clock, self: deps.self, version: VERSION })
   const late: { transmissions?: Transmissions } = {}
   const casts = opened.use(
     openCasts({
@@ -76,7 +86,18 @@ export async function openAppliance(config: Config, deps: Deps): Promise<Applian
           : late.transmissions?.onStatus(event.status),
     }),
   )
-  const transmissions = opened.use(openTransmissions({ db, casts, library, bus, log, clock }))
+  const transmissions = opened.use(
+    openTransmissions({
+      db,
+      changes,
+      casts,
+      library,
+      bus,
+      log,
+      clock,
+      timeZone: () => settings.get('time-zone'),
+    }),
+  )
   late.transmissions = transmissions
   const tokens = tokenRows(db)
   const certificate = await openCertificate({
@@ -95,11 +116,15 @@ export async function openAppliance(config: Config, deps: Deps): Promise<Applian
     jobs,
     transmissions,
     tokens,
+    changes,
+    settings,
+    backups,
     bus,
     log,
     clock,
     dataDir: config.data,
     importRoots: config.importRoots,
+    exportRoots: config.exportRoots,
     versions: versions(config.wimlib),
     fingerprint: certificate.fingerprint,
     closing: closing.signal,

@@ -16,6 +16,7 @@ export type Config = {
   readonly tftp: Listen
   readonly socket: string | 'off'
   readonly importRoots: readonly string[]
+  readonly exportRoots: readonly string[]
   readonly wimlib: string | undefined
   readonly tlsCertificate: string | undefined
   readonly tlsKey: string | undefined
@@ -118,6 +119,13 @@ export const KEYS: { readonly [K in keyof Config]: Key<Config[K]> } = {
     key: 'import-roots',
     placeholder: 'DIR,DIR',
     doc: 'Folders below which the service itself may read files to import.',
+    fallback: [],
+    parse: list(absolute),
+  },
+  exportRoots: {
+    key: 'export-roots',
+    placeholder: 'DIR,DIR',
+    doc: 'Folders below which the service itself may write exported images.',
     fallback: [],
     parse: list(absolute),
   },

@@ -15,6 +15,7 @@ export const ERRNO = {
   EXDEV: 18,
   ENODEV: 19,
   EINVAL: 22,
+  EFBIG: 27,
   ENOSPC: 28,
   ENOSYS: 38,
   EMSGSIZE: 90,

@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path'
 import { GLOBAL, type Option } from '../../src/cli/args.ts'
+import { OFFLINE_COMMANDS } from '../../src/cli/offline.ts'
 import { COMMANDS, EXIT_CODES } from '../../src/cli/run.ts'
 import { SERVE_COMMAND } from '../../src/cli/serve.ts'
 import { environmentName, KEYS } from '../../src/config.ts'
@@ -22,14 +23,15 @@ function optionTable(options: Readonly<Record<string, Option>>): string {
 }
 
 function cli(): string {
-  const sections = [SERVE_COMMAND, ...COMMANDS].map(({ words, operands, doc, options }) => {
+  const sections = [SERVE_COMMAND, ...OFFLINE_COMMANDS, ...COMMANDS].map(({ words, operands, doc, options }) => {
     const own = Object.keys(options).length > 0 ? `\n${optionTable(options)}` : ''
     return `### wimcast ${[words, ...operands].join(' ')}\n\n${doc}\n${own}`
   })
   const codes = Object.entries(EXIT_CODES).map(([code, means]) => `| ${code} | ${means} |`)
   return `# Command line
 
-Every command but \`serve\` asks a running appliance: the one on this machine by its socket, or another one with
+\`serve\`, \`library rebuild\` and \`backup restore\` work on a data directory; each of them refuses one on which another
+wimcast runs. Every other command asks a running appliance: the one on this machine by its socket, or another one with
 \`--server\`, \`--fingerprint\` and \`--token-file\`. Results go to standard output, progress and refusals to standard error.
 With \`--json\` standard output holds one JSON document whatever the outcome: the result, or
 \`{"error": {"code", "message", "hint"}}\`. \`wimcast --version\` names the versions of wimcast, Bun and libwim, and which

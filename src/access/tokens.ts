@@ -15,6 +15,7 @@ export type TokenRow = {
   /** NFC, unique among the tokens that are not revoked. */
   readonly name: string
   readonly role: Role
+  readonly machineGroups: readonly string[]
   /** SHA-256 of the secret, 64 hex digits. */
   readonly secretSha256: string
   readonly createdAtMs: number
@@ -56,19 +57,31 @@ export function parseTokenName(text: string): Result<string> {
   return ok(name)
 }
 
+/** As audiences name them: what has a space at its end here would never match. */
+function parseMachineGroups(texts: readonly string[]): Result<readonly string[]> {
+  const names = texts.map((text) => text.trim().normalize('NFC'))
+  const wrong = names.findIndex((name) => name === '' || UNPRINTABLE.test(name))
+  if (wrong < 0) return ok([...new Set(names)])
+  const text = JSON.stringify(texts[wrong]?.slice(0, 80))
+  return refuse('bad-name', `${text} cannot be a machine group's name`, 'Name it as --visible-to does: Lab 1.')
+}
+
 /** Makes a token: the row to insert, and the text to show once. */
 export function newToken(
-  wanted: { readonly name: string; readonly role: Role },
+  wanted: { readonly name: string; readonly role: Role; readonly machineGroups?: readonly string[] | undefined },
   clock: Clock,
 ): Result<{ readonly row: TokenRow; readonly text: string }> {
   const name = parseTokenName(wanted.name)
   if (!name.ok) return name
+  const machineGroups = parseMachineGroups(wanted.machineGroups ?? [])
+  if (!machineGroups.ok) return machineGroups
   const id = randomBytes(8).toString('hex')
   const secret = randomBytes(32).toString('base64url')
   const row = {
     id,
     name: name.value,
     role: wanted.role,
+    machineGroups: machineGroups.value,
     secretSha256: sha256(secret).toString('hex'),
     createdAtMs: clock.nowMs(),
   }
@@ -111,7 +124,13 @@ export function principalOf(
   if (row.usedAtMs === undefined || Math.abs(nowMs - row.usedAtMs) >= TOUCH_EVERY_MS) {
     store.touch(row.id, nowMs, from.address)
   }
-  return ok({ kind: 'token', name: row.name, role: row.role, address: from.address })
+  return ok({
+    kind: 'token',
+    name: row.name,
+    role: row.role,
+    machineGroups: row.machineGroups,
+    address: from.address,
+  })
 }
 
 function sha256(text: string): Buffer {

@@ -2,6 +2,8 @@
 import { OpenAPIHono } from '@hono/zod-openapi'
 import { secureHeaders } from 'hono/secure-headers'
 import { principalOf, type TokenStore } from '../access/tokens.ts'
+import type { Changes } from '../audit/changes.ts'
+import type { Backups } from '../backup/backups.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Bus } from '../base/events.ts'
 import type { Fingerprint } from '../base/fingerprint.ts'
@@ -13,18 +15,26 @@ import { ok } from '../base/result.ts'
 import type { Door } from '../http/listen.ts'
 import type { Jobs } from '../jobs/jobs.ts'
 import type { Library } from '../library/library.ts'
+import type { Settings } from '../settings/settings.ts'
 import type { Transmissions } from '../transmissions/transmissions.ts'
 import type { Versions } from '../version.ts'
+import { auditRoutes } from './audit.ts'
+import { backupRoutes } from './backups.ts'
 import { castRoutes } from './casts.ts'
+import { compactionRoutes } from './compactions.ts'
 import { type Env, json, onError, router, secured, signedIn, unwrap } from './door.ts'
 import { downloadRoutes } from './downloads.ts'
 import { eventRoutes } from './events.ts'
+import { exportRoutes } from './exports.ts'
 import { groupRoutes } from './groups.ts'
 import { imageRoutes } from './images.ts'
 import { jobRoutes } from './jobs.ts'
 import { MeSchema, VersionSchema } from './schemas.ts'
+import { settingRoutes } from './settings.ts'
 import { showMe } from './show.ts'
 import { tokenRoutes } from './tokens.ts'
+import { trashRoutes } from './trash.ts'
+import { upkeepRoutes } from './upkeep.ts'
 import { uploadRoutes } from './uploads.ts'
 
 export type ApiDeps = {
@@ -32,11 +42,15 @@ export type ApiDeps = {
   readonly jobs: Jobs
   readonly transmissions: Transmissions
   readonly tokens: TokenStore
+  readonly changes: Changes
+  readonly settings: Settings
+  readonly backups: Backups
   readonly bus: Bus
   readonly log: Log
   readonly clock: Clock
   readonly dataDir: string
   readonly importRoots: readonly string[]
+  readonly exportRoots: readonly string[]
   readonly versions: Versions
   readonly fingerprint: Fingerprint
   /** Aborted when the appliance closes: event streams have no end of their own, and must not hold it up. */
@@ -70,10 +84,17 @@ function apiRoutes(deps: ApiDeps) {
     )
     .route('/', groupRoutes(deps))
     .route('/', imageRoutes(deps))
+    .route('/', trashRoutes(deps))
     .route('/', uploadRoutes(deps))
+    .route('/', exportRoutes(deps))
+    .route('/', compactionRoutes(deps))
+    .route('/', upkeepRoutes(deps))
+    .route('/', backupRoutes(deps))
     .route('/', castRoutes(deps))
     .route('/', jobRoutes(deps))
     .route('/', tokenRoutes(deps))
+    .route('/', auditRoutes(deps))
+    .route('/', settingRoutes(deps))
     .route('/', eventRoutes(deps))
 }
 

@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import { sendContent } from '../http/send.ts'
 import type { Transmissions } from '../transmissions/transmissions.ts'
-import { body, idOf, json, router, secured, unwrap } from './door.ts'
+import { body, byOf, DryRunSchema, idOf, json, router, secured, unwrap } from './door.ts'
 import { CastSchema, DoneSchema, JoinAnswerSchema, JoinSchema, NewCastSchema, StopSchema } from './schemas.ts'
 import { showCast } from './show.ts'
 
@@ -17,25 +17,23 @@ export function castRoutes({ transmissions }: { readonly transmissions: Transmis
         summary: 'Transmissions',
         responses: { 200: json(z.array(CastSchema), 'Newest first.') },
       }),
-      (c) => c.json(transmissions.list().map(showCast), 200),
+      (c) => c.json(transmissions.list(c.get('who')).map(showCast), 200),
     )
     .openapi(
       secured('operator', {
         method: 'post',
         path: '/casts',
-        summary: 'New transmission (AutoCast)',
-        request: body(NewCastSchema),
+        summary: 'New transmission: AutoCast or ScheduledCast',
+        request: { query: DryRunSchema, ...body(NewCastSchema) },
         responses: { 201: json(CastSchema, 'Made; clients may join.') },
       }),
       async (c) => {
-        const { image, group, file, interface: interfaceName, rateBitsPerSecond } = c.req.valid('json')
-        const made = unwrap(
-          await transmissions.create(
-            { image: { name: image, group, file }, interfaceName, rateBitsPerSecond },
-            c.get('who'),
-          ),
+        const { image, group, file, interface: interfaceName, ...asked } = c.req.valid('json')
+        const made = await transmissions.create(
+          { image: { name: image, group, file }, interfaceName, ...asked },
+          byOf(c),
         )
-        return c.json(showCast(made), 201)
+        return c.json(showCast(unwrap(made)), 201)
       },
     )
     .openapi(
@@ -46,20 +44,32 @@ export function castRoutes({ transmissions }: { readonly transmissions: Transmis
         request: numbered,
         responses: { 200: json(CastSchema, 'As it is now.') },
       }),
-      (c) => c.json(showCast(unwrap(transmissions.show(idOf(c.req.valid('param').id)))), 200),
+      (c) => c.json(showCast(unwrap(transmissions.show(idOf(c.req.valid('param').id), c.get('who')))), 200),
+    )
+    .openapi(
+      secured('operator', {
+        method: 'post',
+        path: '/casts/{id}/start',
+        summary: 'Start a ScheduledCast that waits; refused without a client',
+        request: { ...numbered, query: DryRunSchema },
+        responses: { 202: json(CastSchema, 'It sends to the clients that waited, and to whoever joins.') },
+      }),
+      (c) => c.json(showCast(unwrap(transmissions.start(idOf(c.req.valid('param').id), byOf(c)))), 202),
     )
     .openapi(
       secured('operator', {
         method: 'post',
         path: '/casts/{id}/stop',
-        summary: 'No new clients; by force: all are cut off',
-        request: { ...numbered, ...body(StopSchema) },
+        summary: 'No new clients; by force, or while it waits: all are cut off',
+        request: { ...numbered, query: DryRunSchema, ...body(StopSchema) },
         responses: { 202: json(CastSchema, 'It ends when its clients have finished.') },
       }),
       (c) =>
         c.json(
           showCast(
-            unwrap(transmissions.stop(idOf(c.req.valid('param').id), { force: c.req.valid('json').force ?? false })),
+            unwrap(
+              transmissions.stop(idOf(c.req.valid('param').id), { force: c.req.valid('json').force ?? false }, byOf(c)),
+            ),
           ),
           202,
         ),
@@ -77,7 +87,9 @@ export function castRoutes({ transmissions }: { readonly transmissions: Transmis
         { long: true },
       ),
       async (c) => {
-        const manifest = unwrap(await transmissions.manifest(idOf(c.req.valid('param').id), c.req.raw.signal))
+        const manifest = unwrap(
+          await transmissions.manifest(idOf(c.req.valid('param').id), c.get('who'), c.req.raw.signal),
+        )
         return c.body(new Uint8Array(manifest), 200, { 'Content-Type': 'application/octet-stream' })
       },
     )
@@ -99,6 +111,7 @@ export function castRoutes({ transmissions }: { readonly transmissions: Transmis
           await transmissions.join(
             idOf(c.req.valid('param').id),
             { clientName, ...(needs === undefined ? {} : { needs }) },
+            c.get('who'),
             c.req.raw.signal,
           ),
         )
@@ -117,12 +130,11 @@ export function castRoutes({ transmissions }: { readonly transmissions: Transmis
       (c) => {
         const { clientId, proof, outcome, reason } = c.req.valid('json')
         unwrap(
-          transmissions.done(idOf(c.req.valid('param').id), {
-            clientId,
-            proof,
-            outcome,
-            ...(reason === undefined ? {} : { reason }),
-          }),
+          transmissions.done(
+            idOf(c.req.valid('param').id),
+            { clientId, proof, outcome, ...(reason === undefined ? {} : { reason }) },
+            c.get('who'),
+          ),
         )
         return c.body(null, 204)
       },
@@ -143,7 +155,7 @@ export function castRoutes({ transmissions }: { readonly transmissions: Transmis
         { long: true },
       ),
       async (c) => {
-        const content = unwrap(await transmissions.content(idOf(c.req.valid('param').id)))
+        const content = unwrap(await transmissions.content(idOf(c.req.valid('param').id), c.get('who')))
         return (await sendContent(c.req.raw, content)) as never
       },
     )

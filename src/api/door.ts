@@ -1,7 +1,8 @@
 /** What every route shares: who asks, what right the route needs, and how refusals and faults are answered. */
-import { createRoute, OpenAPIHono, type RouteConfig } from '@hono/zod-openapi'
+import { createRoute, OpenAPIHono, type RouteConfig, z } from '@hono/zod-openapi'
 import type { Context, MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
+import type { By } from '../audit/changes.ts'
 import { diskFull, isDiskFull } from '../base/disk-full.ts'
 import { type Log, reasonOf } from '../base/log.ts'
 import { mayActAs, type Principal, type Role } from '../base/principal.ts'
@@ -27,8 +28,8 @@ export function unwrap<T>(result: Result<T>): T {
   throw new Refused(result.error)
 }
 
-export function signedIn(who: Principal): Exclude<Principal, { kind: 'anonymous' }> {
-  if (who.kind !== 'anonymous') return who
+export function signedIn(who: Principal): Exclude<Principal, { kind: 'anonymous' | 'appliance' }> {
+  if (who.kind !== 'anonymous' && who.kind !== 'appliance') return who
   return unwrap(
     refuse(
       'not-signed-in',
@@ -102,6 +103,21 @@ export function json<const S>(schema: S, description: string) {
 
 export function body<const S>(schema: S) {
   return { body: { required: true, content: { 'application/json': { schema } } } } as const
+}
+
+/** Query of every route that changes something. */
+export const DryRunSchema = z.object({
+  dryRun: z
+    .enum(['true', 'false'])
+    .optional()
+    .openapi({ description: 'true: refuse what would be refused, answer what would be answered, and change nothing.' }),
+})
+
+/** Who changes something, and whether for real; the answer to a dry run says that it was one. */
+export function byOf(c: Context<Env>): By {
+  const dryRun = c.req.query('dryRun') === 'true'
+  if (dryRun) c.header('Wimcast-Dry-Run', 'true')
+  return { who: c.get('who'), dryRun }
 }
 
 /** A router for one noun: a body or a parameter that does not parse is a refusal like any other. */

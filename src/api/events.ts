@@ -5,10 +5,12 @@
 import { z } from '@hono/zod-openapi'
 import { streamSSE } from 'hono/streaming'
 import type { Bus, WimcastEvent } from '../base/events.ts'
+import type { Principal } from '../base/principal.ts'
 import type { Jobs } from '../jobs/jobs.ts'
 import type { Library } from '../library/library.ts'
 import type { Transmissions } from '../transmissions/transmissions.ts'
 import { idOf, router, secured, unwrap } from './door.ts'
+import { jobsSeenBy } from './jobs.ts'
 import { showCast, showGroup, showJob } from './show.ts'
 
 /** Keeps middle boxes from closing a quiet connection, and finds readers that are gone. */
@@ -27,19 +29,22 @@ export type EventDeps = {
 
 type Message = { readonly event: string; readonly data: string }
 
-export function eventRoutes({ bus, jobs, library, transmissions, closing }: EventDeps) {
-  function render(event: WimcastEvent): Message | undefined {
+export function eventRoutes({ bus, jobs: allJobs, library, transmissions, closing }: EventDeps) {
+  const jobs = jobsSeenBy({ jobs: allJobs, library })
+
+  /** As `who` may see it. */
+  function render(event: WimcastEvent, who: Principal): Message | undefined {
     switch (event.kind) {
       case 'job.changed': {
-        const job = jobs.show(event.id)
+        const job = jobs.show(event.id, who)
         return job.ok ? { event: 'job', data: JSON.stringify(showJob(job.value)) } : undefined
       }
       case 'cast.changed': {
-        const cast = transmissions.show(event.id)
+        const cast = transmissions.show(event.id, who)
         return cast.ok ? { event: 'cast', data: JSON.stringify(showCast(cast.value)) } : undefined
       }
       case 'library.changed':
-        return { event: 'library', data: JSON.stringify(library.groups.list().map(showGroup)) }
+        return { event: 'library', data: JSON.stringify(library.groups.list(who).map(showGroup)) }
     }
   }
 
@@ -66,9 +71,10 @@ export function eventRoutes({ bus, jobs, library, transmissions, closing }: Even
     ),
     (c) => {
       const only = c.req.valid('query').job === undefined ? undefined : idOf(c.req.valid('query').job ?? '')
-      if (only !== undefined) unwrap(jobs.show(only))
+      if (only !== undefined) unwrap(jobs.show(only, c.get('who')))
       // Hono answers HEAD as GET and drops the body, which would then wait for events for ever.
       if (c.req.method === 'HEAD') return c.body(null, 200, { 'Content-Type': 'text/event-stream' })
+      const who = c.get('who')
       const isSignedIn = (): boolean => c.get('whoNow')().ok
       return streamSSE(c, async (stream) => {
         const over = new AbortController()
@@ -92,8 +98,9 @@ export function eventRoutes({ bus, jobs, library, transmissions, closing }: Even
         if (only !== undefined) waiting.set('first', { kind: 'job.changed', id: only })
         else {
           waiting.set('library', { kind: 'library.changed', group: '' })
-          for (const job of jobs.list(20).reverse()) waiting.set(`job ${job.id}`, { kind: 'job.changed', id: job.id })
-          for (const cast of transmissions.list().slice(0, 20).reverse())
+          for (const job of jobs.list(who).slice(0, 20).reverse())
+            waiting.set(`job ${job.id}`, { kind: 'job.changed', id: job.id })
+          for (const cast of transmissions.list(who).slice(0, 20).reverse())
             waiting.set(`cast ${cast.id}`, { kind: 'cast.changed', id: cast.id })
         }
         const ping = setInterval(() => {
@@ -105,11 +112,11 @@ export function eventRoutes({ bus, jobs, library, transmissions, closing }: Even
             const events = [...waiting.values()]
             waiting.clear()
             for (const event of events) {
-              const message = render(event)
+              const message = render(event, who)
               if (message) await stream.writeSSE(message)
             }
             if (only !== undefined) {
-              const job = jobs.show(only)
+              const job = jobs.show(only, who)
               if (!job.ok || job.value.endedAtMs !== null) break
             }
             if (waiting.size === 0 && !over.signal.aborted) {

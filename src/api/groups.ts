@@ -1,13 +1,12 @@
 import { z } from '@hono/zod-openapi'
 import type { Library } from '../library/library.ts'
-import { body, json, router, secured, unwrap } from './door.ts'
-import { GroupSchema, NewGroupSchema } from './schemas.ts'
+import { body, byOf, DryRunSchema, json, router, secured, unwrap } from './door.ts'
+import { GroupChangeSchema, GroupSchema, NewGroupSchema } from './schemas.ts'
 import { showGroup } from './show.ts'
 
 const name = z.object({ name: z.string() })
 
-export function groupRoutes({ library }: { readonly library: Library }) {
-  const reported = (group: string) => showGroup(unwrap(library.groups.show(group)))
+export function groupRoutes({ library: { groups } }: { readonly library: Pick<Library, 'groups'> }) {
   return router()
     .openapi(
       secured('viewer', {
@@ -16,17 +15,21 @@ export function groupRoutes({ library }: { readonly library: Library }) {
         summary: 'Image groups',
         responses: { 200: json(z.array(GroupSchema), 'All groups, by name.') },
       }),
-      (c) => c.json(library.groups.list().map(showGroup), 200),
+      (c) => c.json(groups.list(c.get('who')).map(showGroup), 200),
     )
     .openapi(
       secured('operator', {
         method: 'post',
         path: '/groups',
         summary: 'New image group',
-        request: body(NewGroupSchema),
+        request: { query: DryRunSchema, ...body(NewGroupSchema) },
         responses: { 201: json(GroupSchema, 'Made.') },
       }),
-      (c) => c.json(reported(unwrap(library.groups.create(c.req.valid('json').name)).name), 201),
+      (c) => {
+        const { name, ...more } = c.req.valid('json')
+        const group = unwrap(groups.create(name, byOf(c), more))
+        return c.json(showGroup({ ...group, images: 0, storedBytes: 0, apparentBytes: 0 }), 201)
+      },
     )
     .openapi(
       secured('viewer', {
@@ -36,18 +39,41 @@ export function groupRoutes({ library }: { readonly library: Library }) {
         request: { params: name },
         responses: { 200: json(GroupSchema, 'The group.') },
       }),
-      (c) => c.json(reported(c.req.valid('param').name), 200),
+      (c) => c.json(showGroup(unwrap(groups.show(c.req.valid('param').name, c.get('who')))), 200),
+    )
+    .openapi(
+      secured('operator', {
+        method: 'patch',
+        path: '/groups/{name}',
+        summary: 'Rename, describe, limit',
+        request: { params: name, query: DryRunSchema, ...body(GroupChangeSchema) },
+        responses: { 200: json(GroupSchema, 'As it is now.') },
+      }),
+      (c) => {
+        const before = unwrap(groups.show(c.req.valid('param').name, c.get('who')))
+        const group = unwrap(groups.set(before.name, c.req.valid('json'), byOf(c)))
+        return c.json(showGroup({ ...before, ...group }), 200)
+      },
     )
     .openapi(
       secured('operator', {
         method: 'delete',
         path: '/groups/{name}',
-        summary: 'Remove an empty image group',
-        request: { params: name },
-        responses: { 204: { description: 'Removed.' } },
+        summary: 'Put an image group into the trash',
+        request: {
+          params: name,
+          query: DryRunSchema.extend({
+            withImages: z
+              .enum(['true', 'false'])
+              .optional()
+              .openapi({ description: 'true: with every image in it; otherwise it must be empty.' }),
+          }),
+        },
+        responses: { 204: { description: 'In the trash.' } },
       }),
-      async (c) => {
-        unwrap(await library.groups.remove(c.req.valid('param').name))
+      (c) => {
+        const withImages = c.req.valid('query').withImages === 'true'
+        unwrap(groups.remove(c.req.valid('param').name, { withImages }, byOf(c)))
         return c.body(null, 204)
       },
     )

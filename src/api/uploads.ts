@@ -1,5 +1,5 @@
 /**
- * Uploads and imports. A file is streamed to `<data>/uploads/<id>/`, then an import names it; the job removes it when it
+ * Uploads. A file is streamed to `<data>/uploads/<id>/`, then an import names it; the job removes it when it
  * has ended. What was never imported goes at the next start, or after a day.
  */
 import { randomBytes } from 'node:crypto'
@@ -10,14 +10,17 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { z } from '@hono/zod-openapi'
 import type { Clock } from '../base/clock.ts'
-import { diskFull, isDiskFull, RESERVE_BYTES } from '../base/disk-full.ts'
+import { diskFull, isDiskFull } from '../base/disk-full.ts'
 import { refuse } from '../base/refusal.ts'
 import { ok, type Result } from '../base/result.ts'
 import { formatBytes } from '../base/units.ts'
 import type { Library } from '../library/library.ts'
-import { body, json, router, secured, unwrap } from './door.ts'
-import { ImportSchema, JobSchema, UploadSchema } from './schemas.ts'
-import { showJob } from './show.ts'
+import type { Settings } from '../settings/settings.ts'
+import type { Transmissions } from '../transmissions/transmissions.ts'
+import { json, router, secured, unwrap } from './door.ts'
+import { type ImportSource, importRoutes, type WantedSource } from './imports.ts'
+import { UploadSchema } from './schemas.ts'
+import { repairRoutes } from './upkeep.ts'
 
 const KEPT_MS = 24 * 3600_000
 const LOOK_EVERY_BYTES = 16 << 20
@@ -62,7 +65,9 @@ export async function checkImportPath(path: string, roots: readonly string[]): P
 }
 
 export type UploadDeps = {
-  readonly library: Library
+  readonly library: Pick<Library, 'images' | 'repairs'>
+  readonly transmissions: Pick<Transmissions, 'plan'>
+  readonly settings: Pick<Settings, 'get'>
   readonly dataDir: string
   readonly importRoots: readonly string[]
   readonly clock: Clock
@@ -73,7 +78,7 @@ export function clearUploads(dataDir: string): void {
   rmSync(join(dataDir, 'uploads'), { recursive: true, force: true })
 }
 
-export function uploadRoutes({ library, dataDir, importRoots, clock }: UploadDeps) {
+export function uploadRoutes({ library, transmissions, settings, dataDir, importRoots, clock }: UploadDeps) {
   const uploadsDir = join(dataDir, 'uploads')
   /** Files on their way, by upload: it can't be imported yet. */
   const sending = new Map<string, number>()
@@ -103,13 +108,14 @@ export function uploadRoutes({ library, dataDir, importRoots, clock }: UploadDep
     if (!(await stat(dir).catch(() => undefined)))
       unwrap(refuse('not-found', 'there is no such upload', 'Begin one: POST /api/uploads.'))
     const length = Number(request.headers.get('content-length') ?? 0)
+    const reserveBytes = settings.get('space.reserve')
     const disk = await statfs(dir)
     const free = disk.bavail * disk.bsize
-    if (free < length + RESERVE_BYTES)
+    if (free < length + reserveBytes)
       unwrap(
         refuse(
           'no-space',
-          `the file is ${formatBytes(length)}, ${formatBytes(free)} are free`,
+          `the file is ${formatBytes(length)}; ${formatBytes(free)} are free, and ${formatBytes(reserveBytes)} stay so`,
           'Remove images that are not needed, or give the data directory a larger disk.',
         ),
       )
@@ -122,7 +128,7 @@ export function uploadRoutes({ library, dataDir, importRoots, clock }: UploadDep
         if (sinceLook >= LOOK_EVERY_BYTES) {
           sinceLook = 0
           const now = await statfs(dir)
-          if (now.bavail * now.bsize < RESERVE_BYTES) unwrap(diskFull())
+          if (now.bavail * now.bsize < reserveBytes) unwrap(diskFull())
         }
         yield bytes
       }
@@ -204,49 +210,11 @@ export function uploadRoutes({ library, dataDir, importRoots, clock }: UploadDep
         return c.body(null, 204)
       },
     )
-    .openapi(
-      secured('operator', {
-        method: 'post',
-        path: '/imports',
-        summary: 'Import images from an upload or an import root',
-        request: body(ImportSchema),
-        responses: { 202: json(JobSchema, 'The job that does it.') },
-      }),
-      async (c) => {
-        const wanted = c.req.valid('json')
-        const source = await sourceOf(wanted)
-        const { index } = wanted
-        const select =
-          index === undefined || index === 'all'
-            ? ({ kind: 'all' } as const)
-            : /^\d+$/.test(String(index))
-              ? ({ kind: 'index', index: Number(index) } as const)
-              : ({ kind: 'name', name: String(index) } as const)
-        try {
-          const started = library.images.startImport(
-            {
-              ...source,
-              select,
-              group: wanted.group,
-              skipVerify: wanted.skipVerify ?? false,
-              name: wanted.name,
-              description: wanted.description,
-              fileName: wanted.fileName,
-            },
-            c.get('who'),
-          )
-          return c.json(showJob(unwrap(started)), 202)
-        } catch (error) {
-          // Nobody will import from it any more: a start that failed must not keep 20 GB.
-          await source.afterwards?.()
-          throw error
-        }
-      },
-    )
+    .route('/', importRoutes({ library, transmissions, sourceOf }))
+    .route('/', repairRoutes({ library, sourceOf }))
 
-  async function sourceOf(
-    wanted: z.infer<typeof ImportSchema>,
-  ): Promise<{ path: string; sourceName: string; afterwards?: () => Promise<void> }> {
+  /** From now on the upload is the import's. */
+  async function sourceOf(wanted: WantedSource): Promise<ImportSource> {
     if (wanted.path !== undefined && wanted.upload === undefined) {
       const path = unwrap(await checkImportPath(wanted.path, importRoots))
       return { path, sourceName: basename(wanted.path) }

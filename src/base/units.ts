@@ -15,6 +15,18 @@ export function formatBytes(bytes: number): string {
   return unit === 0 ? `${bytes} B` : `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ${SIZES[unit]}`
 }
 
+const SIZE = /^(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?$/i
+
+/** `20 GiB`, `500M`, `1048576`: bytes, always binary. */
+export function parseBytes(text: string): Result<number> {
+  const match = SIZE.exec(text.trim())
+  const power = ['', 'k', 'm', 'g', 't', 'p'].indexOf((match?.[2] ?? '').toLowerCase())
+  const value = Math.round(Number(match?.[1]) * 1024 ** power)
+  if (!match || !Number.isSafeInteger(value))
+    return refuse('bad-request', `"${text.slice(0, 40)}" is not a size`, 'Write bytes: 20 GiB, 500 MiB, 1048576.')
+  return ok(value)
+}
+
 const RATE = /^(\d+(?:\.\d+)?)\s*([kmg]?)(?:bits?\/s|bps|bit)?$/i
 const FACTOR = { '': 1, k: 1e3, m: 1e6, g: 1e9 } as const
 

@@ -7,6 +7,8 @@ export type Endpoint = { readonly group: string; readonly port: number }
 
 const POOL_BASE = 0xefc0_0000
 const POOL_SIZE = 1 << 18
+/** Stands for the pool where only the way to it matters. */
+export const ANY_GROUP = '239.192.0.1'
 export const FIRST_PORT = 9700
 export const PORTS = 200
 

@@ -147,6 +147,13 @@ export class Clients {
     return count
   }
 
+  /** Heard, and here: who a transmission that is held waits for. */
+  get ready(): number {
+    let count = 0
+    for (const client of this.#all.values()) if (client.state === 'receiving') count += 1
+    return count
+  }
+
   /** Of all that ever ended their probe, how many the group has reached; also those that are forgotten by now. */
   get reached(): { readonly clients: number; readonly of: number } {
     let probing = 0

@@ -81,7 +81,8 @@ export function isSealed(key: Uint8Array, packet: Uint8Array): boolean {
   return end >= HEADER_BYTES && timingSafeEqual(mac(key, packet.subarray(0, end)), packet.subarray(end))
 }
 
-export const STATES = ['waiting', 'running', 'idle', 'stopping'] as const
+/** `held`: sends nothing until it is released, however long that takes. */
+export const STATES = ['waiting', 'running', 'idle', 'stopping', 'held'] as const
 export type BeaconState = (typeof STATES)[number]
 
 /**
@@ -95,7 +96,9 @@ export type BeaconState = (typeof STATES)[number]
  *    36  2  longest wait before a report, ms
  *    38  1  state, index of STATES
  *    39  1  0
- *    40 16  HMAC-SHA-256/128 by the session key
+ *    40  2  while held: clients that are ready
+ *    42  2  while held: clients that it waits for; 0: no number of them
+ *    44 16  HMAC-SHA-256/128 by the session key
  *
  * BYE, to the group: the transmission is over; the same layout.
  */
@@ -108,8 +111,10 @@ export type Beacon = {
   readonly rateKbit: number
   readonly backoffMs: number
   readonly state: BeaconState
+  readonly ready: number
+  readonly wanted: number
 }
-export const BEACON_BYTES = 56
+export const BEACON_BYTES = 60
 
 export function encodeBeacon(beacon: Beacon, tag: number, key: Uint8Array, type: number = TYPE.beacon): Uint8Array {
   const packet = new Uint8Array(BEACON_BYTES)
@@ -122,6 +127,8 @@ export function encodeBeacon(beacon: Beacon, tag: number, key: Uint8Array, type:
   view.setUint32(32, Math.min(0xffff_ffff, beacon.rateKbit))
   view.setUint16(36, beacon.backoffMs)
   view.setUint8(38, STATES.indexOf(beacon.state))
+  view.setUint16(40, Math.min(0xffff, beacon.ready))
+  view.setUint16(42, Math.min(0xffff, beacon.wanted))
   return seal(key, packet)
 }
 
@@ -141,6 +148,8 @@ export function decodeBeacon(packet: Uint8Array, key: Uint8Array): Beacon | unde
     rateKbit: view.getUint32(32),
     backoffMs: view.getUint16(36),
     state,
+    ready: view.getUint16(40),
+    wanted: view.getUint16(42),
   }
 }
 

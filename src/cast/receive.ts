@@ -19,6 +19,7 @@ import {
   type ReceiverLimits,
   type StartReceiver,
   type ToReceiver,
+  type Waiting,
 } from './receiver-messages.ts'
 import { mayPass, PATIENCE, type Patience, retry } from './retry.ts'
 import { addBlockTo, type BlockBitmap, emptyBlocks } from './schedule.ts'
@@ -26,6 +27,8 @@ import { SymbolSet } from './wanted.ts'
 
 export type ReceiveProgress = {
   readonly by: 'multicast' | 'https'
+  /** The transmission has not begun yet. */
+  readonly waiting?: Waiting
   readonly heldBytes: number
   readonly verifiedBytes: number
   readonly sizeBytes: number
@@ -167,6 +170,7 @@ class Download {
   #verifiedCount = 0
   #rangeBytes = 0
   #by: 'multicast' | 'https' = 'multicast'
+  #waiting: Waiting | undefined
   /** The last join's: who we are to the server. */
   #answer: JoinAnswer | undefined
   badChunks = 0
@@ -194,7 +198,8 @@ class Download {
   #progress(): void {
     const { sizeBytes, chunkBytes } = this.#geometry
     const verifiedBytes = Math.min(sizeBytes, this.#verifiedCount * chunkBytes)
-    this.#options.onProgress?.({ by: this.#by, heldBytes: this.heldBytes, verifiedBytes, sizeBytes })
+    const waiting = this.#waiting && { waiting: this.#waiting }
+    this.#options.onProgress?.({ by: this.#by, ...waiting, heldBytes: this.heldBytes, verifiedBytes, sizeBytes })
   }
 
   #verify(chunk: number): void {
@@ -235,13 +240,15 @@ class Download {
    */
   async byMulticast(): Promise<Result<Fallback | undefined>> {
     const { control, clientName, signal, patience = PATIENCE } = this.#options
+    let isFirst = true
     for (let rejoins = 0; ; rejoins += 1) {
       const joined = wholeBlocksMissing(this.#geometry, this.#partial)
       const needs = Buffer.from(joined).toString('base64')
       const join = () => control.join({ clientName, needs }, signal)
-      const answer = rejoins === 0 ? await join() : await retry(join, patience, signal)
+      const answer = isFirst ? await join() : await retry(join, patience, signal)
       // Who was in already and is not taken again may still fetch; from a server that stays away, nothing.
-      if (!answer.ok) return rejoins === 0 || mayPass(answer.error) ? answer : ok('silent')
+      if (!answer.ok) return isFirst || mayPass(answer.error) ? answer : ok('silent')
+      isFirst = false
       this.#answer = answer.value
       if (answer.value.root !== Buffer.from(this.#manifest.root).toString('hex')) {
         return refuse('wrong-content', 'the transmission is of another content than its manifest', 'Try again.')
@@ -252,6 +259,8 @@ class Download {
       if (!outcome.ok) return outcome
       const why = outcome.value
       if (why === 'complete' || why === 'stopped') return ok(undefined)
+      // It waited for the start when the sender went: that may happen any number of times.
+      if (why === 'silent' && this.#waiting) rejoins = 0
       if (why === 'silent' && rejoins < REJOINS) continue
       return ok(rejoins > 0 && why === 'deaf' ? 'silent' : FALLBACK[why])
     }
@@ -292,6 +301,9 @@ class Download {
         idle.resolve()
         const hint = data.code === 'no-space' ? DISK_HINT : 'Check the disk and the network of this machine.'
         ended.resolve(err<Refusal>({ code: data.code, message: data.message, hint }))
+      } else if (data.kind === 'waiting') {
+        this.#waiting = data.waiting
+        this.#progress()
       } else if (data.kind === 'progress') {
         this.counters = {
           lackingSymbols: data.counters.lackingSymbols,
@@ -358,6 +370,7 @@ class Download {
   async byRanges(): Promise<Result<number>> {
     const { control, signal, patience = PATIENCE } = this.#options
     this.#by = 'https'
+    this.#waiting = undefined
     let saveMs = performance.now() + SAVE_MS
     for (let chunk = 0; chunk < this.#geometry.chunkCount; chunk += 1) {
       if (this.#verified[chunk] === 1) continue

@@ -59,8 +59,13 @@ export type ReceiverEnd =
   | 'bye'
   | 'stopped'
 
+/** The transmission is held: how many clients are ready, and how many it waits for, where it waits for a number. */
+export type Waiting = { readonly ready: number; readonly wanted: number | undefined }
+
 export type FromReceiver =
   | { readonly kind: 'heard' }
+  /** Absent when it has begun. */
+  | { readonly kind: 'waiting'; readonly waiting: Waiting | undefined }
   | { readonly kind: 'progress'; readonly counters: ReceiverCounters; readonly chunks: readonly number[] }
   | { readonly kind: 'ended'; readonly why: ReceiverEnd }
   | { readonly kind: 'failed'; readonly code: Code; readonly message: string }

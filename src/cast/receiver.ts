@@ -17,7 +17,7 @@ import { Collector } from './collect.ts'
 import { geometryOf } from './geometry.ts'
 import { listeningClock } from './listening-clock.ts'
 import { decodeBeacon, decodeHeader, encodeReport, MAX_ENTRIES, type Missing, TYPE } from './packet.ts'
-import type { FromReceiver, ReceiverEnd, StartReceiver, ToReceiver } from './receiver-messages.ts'
+import type { FromReceiver, ReceiverEnd, StartReceiver, ToReceiver, Waiting } from './receiver-messages.ts'
 import { Reporter } from './reporter.ts'
 import { SymbolSet } from './wanted.ts'
 
@@ -77,6 +77,7 @@ export async function runReceiver(start: StartReceiver, port: ReceiverPort): Pro
     let symbolsBefore = have.size
     let rejoinedMs = startedMs
     let goodbye = false
+    let waiting: Waiting | undefined
     let nextReportMs = 0
     let reportedMs = Number.NEGATIVE_INFINITY
     let counter = 0
@@ -96,10 +97,18 @@ export async function runReceiver(start: StartReceiver, port: ReceiverPort): Pro
       }
       sequence = beacon.sequence
       nowMs = clock()
-      if (heardMs === undefined) port.post({ kind: 'heard' })
+      const isFirst = heardMs === undefined
+      if (isFirst) port.post({ kind: 'heard' })
       // Data has its time from the first beacon on, and from the first one of a sender that was away.
       if (heardMs === undefined || nowMs - heardMs > start.limits.rejoinMs) dataMs = nowMs
       heardMs = nowMs
+      const isHeld = beacon.state === 'held'
+      // Nothing comes, and that is as it should be.
+      if (isHeld) dataMs = nowMs
+      if (isFirst || isHeld !== (waiting !== undefined) || (isHeld && waiting?.ready !== beacon.ready)) {
+        waiting = isHeld ? { ready: beacon.ready, wanted: beacon.wanted || undefined } : undefined
+        port.post({ kind: 'waiting', waiting })
+      }
       backoffMs = beacon.backoffMs
       reporter.beacon(beacon)
       if (beacon.pass !== pass) {

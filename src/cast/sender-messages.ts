@@ -25,12 +25,21 @@ export type StartSender = {
   readonly ceilingBitsPerSecond: number
   /** False skips the probe for super-packets, to measure without them. */
   readonly segment: boolean
+  /** Takes clients and sends nothing until `release`. */
+  readonly held: Held | undefined
+}
+
+export type Held = {
+  /** Said to those who wait; whether it is enough is the main thread's to decide. */
+  readonly clientCount?: number
 }
 
 export type ToSender =
   | StartSender
   | { readonly kind: 'join'; readonly clientId: number; readonly name: string; readonly needs: Uint8Array | undefined }
   | { readonly kind: 'end'; readonly clientId: number; readonly state: 'done' | 'left' }
+  /** Of one that is held: begin. */
+  | { readonly kind: 'release' }
   | { readonly kind: 'stop'; readonly force: boolean }
   /** The appliance goes down: end at once and say no goodbye, so that clients wait for the next start. */
   | { readonly kind: 'quit' }

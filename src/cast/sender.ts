@@ -36,6 +36,9 @@ export type SenderPort = {
 /** A turn of the event loop comes at least this often, so messages wait no longer. */
 const SLICE_MS = 4
 const BEACON_MS = 100
+/** While it is held: often enough for a receiver's probe, seldom enough to go on for days. */
+const HELD_BEACON_MS = 250
+const HELD_LOOK_MS = 20
 /** Nobody is there: a beacon now and then, for who watches the wire. */
 const QUIET_BEACON_MS = 1000
 /** Everything wanted is sent and somebody still lacks something: how soon to ask again, doubling up to the second. */
@@ -131,12 +134,14 @@ class Sender {
   #statusDue = true
   #sentBytes = 0
   #joined = false
+  #held: boolean
   #stopping = false
   #cut = false
   #quit = false
 
   constructor(start: StartSender, geometry: Geometry, root: Uint8Array, source: MappedSource, fd: number) {
     this.#start = start
+    this.#held = start.held !== undefined
     this.#geometry = geometry
     this.#root = root
     this.#tag = streamTag(root)
@@ -159,6 +164,7 @@ class Sender {
 
   get #state(): BeaconState {
     if (this.#stopping) return 'stopping'
+    if (this.#held) return 'held'
     if (this.#clients.live > 0) return 'running'
     return this.#joined ? 'idle' : 'waiting'
   }
@@ -178,9 +184,14 @@ class Sender {
       case 'end':
         if (this.#clients.end(command.clientId, command.state)) this.#schedule.restrict(this.#clients.needed)
         break
+      case 'release':
+        this.#held = false
+        this.#beaconDueMs = 0
+        break
       case 'stop':
         this.#stopping = true
-        this.#cut ||= command.force
+        // Nobody can finish what has not begun.
+        this.#cut ||= command.force || this.#held
         break
       case 'quit':
         this.#quit = true
@@ -205,6 +216,10 @@ class Sender {
       this.#tick(nowMs)
       this.#status(nowMs, port)
       if (nowMs >= this.#beaconDueMs) this.#beacon()
+      if (this.#held) {
+        await port.wait(HELD_LOOK_MS)
+        continue
+      }
       if (this.#clients.live === 0) {
         await port.wait(Math.max(1, this.#beaconDueMs - nowMs))
         continue
@@ -274,10 +289,13 @@ class Sender {
       rateKbit: Math.round(this.#rate.bitsPerSecond / 1000),
       backoffMs: Math.min(1000, Math.max(5, this.#clients.live)),
       state,
+      ready: state === 'held' ? this.#clients.ready : 0,
+      wanted: this.#start.held?.clientCount ?? 0,
     }
     this.#sequence += 1
     sendDatagram(this.#fd, encodeBeacon(beacon, this.#tag, this.#beaconKey, type), this.#destination)
-    this.#beaconDueMs = performance.now() + (this.#clients.live > 0 ? BEACON_MS : QUIET_BEACON_MS)
+    const everyMs = this.#clients.live === 0 ? QUIET_BEACON_MS : this.#held ? HELD_BEACON_MS : BEACON_MS
+    this.#beaconDueMs = performance.now() + everyMs
   }
 
   #reports(nowMs: number): void {
@@ -328,6 +346,8 @@ class Sender {
     }
     if (!this.#statusDue) return
     this.#statusDue = false
+    // Who waits reads how many are there.
+    if (this.#held) this.#beaconDueMs = Math.min(this.#beaconDueMs, nowMs)
     port.post({
       kind: 'status',
       status: {

@@ -12,7 +12,7 @@ import type { Content, OpenContent } from '../base/content.ts'
 import type { Log } from '../base/log.ts'
 import { type Refusal, refuse } from '../base/refusal.ts'
 import { err, ok, type Result, unreachable } from '../base/result.ts'
-import { allocate, type Endpoint, isMulticast } from './address.ts'
+import { ANY_GROUP, allocate, type Endpoint, isMulticast } from './address.ts'
 import type {
   DoneRequest,
   JoinAnswer,
@@ -24,7 +24,7 @@ import type {
 import { DEFAULT_SYMBOL_BYTES, geometryOf, MAX_SYMBOLS } from './geometry.ts'
 import { reportKey, sessionKey } from './keys.ts'
 import { decodeManifest } from './manifest.ts'
-import type { FromSender, SenderStatus, StartSender, ToSender } from './sender-messages.ts'
+import type { FromSender, Held, SenderStatus, StartSender, ToSender } from './sender-messages.ts'
 import type { SourcePiece } from './source.ts'
 
 export type NewCast = {
@@ -45,6 +45,8 @@ export type NewCast = {
   readonly earlier?: SessionRecord
   /** False: no super-packets, to measure without them. */
   readonly segment?: boolean
+  /** Takes clients and sends nothing until it is released. */
+  readonly held?: Held
 }
 
 export type CastEvent =
@@ -54,6 +56,8 @@ export type CastEvent =
   | { readonly kind: 'cast.session'; readonly record: SessionRecord }
 
 export type Casts = AsyncDisposable & {
+  /** Refused where there is no such interface, or no route to the groups: as `create` would. */
+  readonly check: (interfaceName: string | undefined) => Result<void>
   /** Returns when the sender runs in its worker; hashing goes on, see the state. */
   readonly create: (cast: NewCast) => Promise<Result<TransmissionStatus>>
   /** Waits until the content is hashed. */
@@ -62,7 +66,9 @@ export type Casts = AsyncDisposable & {
   readonly join: (castId: string, request: JoinRequest, signal: AbortSignal) => Promise<Result<JoinAnswer>>
   /** Refused when the client does not prove that it is the one. */
   readonly done: (castId: string, request: DoneRequest) => Result<void>
-  /** No new clients, those present finish; by force: everybody is cut off. */
+  /** Lets one that is held begin; of one that runs nothing changes. */
+  readonly release: (castId: string) => Result<void>
+  /** No new clients, those present finish; by force, or while it is held: everybody is cut off. */
   readonly stop: (castId: string, options?: { readonly force?: boolean }) => Result<void>
   readonly list: () => TransmissionStatus[]
   readonly show: (castId: string) => Result<TransmissionStatus>
@@ -160,7 +166,7 @@ export function openCasts(deps: {
         if (cast.sender?.lane !== message.status.lane)
           deps.log.info('cast.lane', { cast: cast.castId, lane: message.status.lane })
         cast.sender = message.status
-        cast.state = message.status.state
+        cast.state = message.status.state === 'held' ? 'waiting' : message.status.state
         break
       case 'failed':
         end(cast, 'failed', { code: message.code, message: message.message, hint: message.hint })
@@ -253,6 +259,7 @@ export function openCasts(deps: {
       floorBitsPerSecond: Math.min(FLOOR_BITS, ceiling),
       ceilingBitsPerSecond: ceiling,
       segment: wanted.segment ?? true,
+      held: wanted.held,
     })
     deps.log.info('cast.created', { cast: cast.castId, label: cast.label, ...cast.endpoint, epoch: cast.epoch })
     return ok(statusOf(cast))
@@ -331,6 +338,14 @@ export function openCasts(deps: {
     return ok(undefined)
   }
 
+  function release(castId: string): Result<void> {
+    const cast = find(castId)
+    if (!cast.ok) return cast
+    tell(cast.value, { kind: 'release' })
+    deps.log.info('cast.released', { cast: castId })
+    return ok(undefined)
+  }
+
   function stop(castId: string, options: { readonly force?: boolean } = {}): Result<void> {
     const found = find(castId)
     if (!found.ok) return found
@@ -341,10 +356,15 @@ export function openCasts(deps: {
   }
 
   return {
+    check(interfaceName) {
+      const network = networkOf(ANY_GROUP, interfaceName)
+      return network.ok ? ok(undefined) : network
+    },
     create,
     manifest,
     join,
     done,
+    release,
     stop,
     list: () => [...casts.values()].map(statusOf),
     show(castId) {

@@ -1,7 +1,7 @@
 import { refuse } from '../base/refusal.ts'
 import { formatBitsPerSecond, formatBytes, parseBitsPerSecond } from '../base/units.ts'
 import { take } from './appliance-client.ts'
-import { parseId } from './args.ts'
+import { type Arguments, DRY_RUN, dryRunOf, parseId, parseWhole } from './args.ts'
 import { type Command, must } from './command.ts'
 import { facts, safe, table, when } from './print.ts'
 
@@ -11,10 +11,52 @@ async function listAll(appliance: Parameters<Command['run']>[0]['appliance']) {
   return take(appliance.api.casts.$get())
 }
 
+/** What it waits for, on one line; empty when it does not. */
+function waits({ waitsFor }: Pick<Cast, 'waitsFor'>): string {
+  if (!waitsFor) return ''
+  const { ready, clientCount, startAtMs, manual } = waitsFor
+  if (manual) return `a start by hand (${ready} ready)`
+  if (startAtMs !== undefined && startAtMs <= Date.now()) return 'its first client'
+  const clients = clientCount === undefined ? undefined : `${ready} of ${clientCount} clients`
+  const time = startAtMs === undefined ? undefined : `${when(startAtMs)} UTC`
+  return [clients, time].filter((part) => part !== undefined).join(' or ')
+}
+
+const CAST_PARAMETERS = {
+  name: { placeholder: 'N', doc: 'what it is called (default: the name of the image)' },
+  'client-count': { placeholder: 'N', doc: 'wait for so many clients (ScheduledCast)' },
+  'start-time': {
+    placeholder: 'T',
+    doc: 'wait until then, such as 2031-05-20T18:00; with --client-count: or for them',
+  },
+  'manual-start': { doc: 'wait for: wimcast cast start ID' },
+  interface: { placeholder: 'IF', doc: 'the network interface to send on' },
+  rate: { placeholder: 'BITS/S', doc: 'a ceiling, such as 500M' },
+} satisfies Command['options']
+
+function castParameters(args: Arguments) {
+  const rate = args.text('rate')
+  const rateBitsPerSecond = rate === undefined ? undefined : must(parseBitsPerSecond(rate))
+  const name = args.text('name')
+  const clientCount = must(parseWhole('client-count', args.text('client-count')))
+  const startTime = args.text('start-time')
+  const interfaceName = args.text('interface')
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(clientCount === undefined ? {} : { clientCount }),
+    ...(startTime === undefined ? {} : { startTime }),
+    ...(args.flag('manual-start') ? { manualStart: true } : {}),
+    ...(interfaceName === undefined ? {} : { interface: interfaceName }),
+    ...(rateBitsPerSecond === undefined ? {} : { rateBitsPerSecond }),
+  }
+}
+
 function describe(cast: Cast): string {
   const { status } = cast
   const head = facts([
-    ['transmission', String(cast.id)],
+    ['transmission', `${cast.id} ${safe(cast.name)}`],
+    ['kind', cast.kind === 'auto' ? 'AutoCast' : 'ScheduledCast'],
+    ['waits for', waits(cast)],
     ['image', `${safe(cast.image)} (${safe(cast.group)})`],
     ['state', status ? status.state : 'ended'],
     ['reason', cast.reason && safe(cast.reason)],
@@ -31,6 +73,7 @@ function describe(cast: Cast): string {
     ],
     ['ceiling', cast.rateBitsPerSecond === undefined ? 'none' : formatBitsPerSecond(cast.rateBitsPerSecond)],
     ['heard by', status && status.heard.of > 0 ? `${status.heard.clients} of ${status.heard.of}` : undefined],
+    ['started', when(cast.startedAtMs)],
     ['made', `${when(cast.createdAtMs)} by ${safe(cast.createdBy)}`],
     ['ended', when(cast.endedAtMs)],
   ])
@@ -49,37 +92,34 @@ export const castCommands: readonly Command[] = [
   {
     words: 'cast new',
     operands: [],
-    doc: 'make a transmission that clients may join at any time (AutoCast)',
+    doc: 'make a transmission: clients may join at any time (AutoCast), or it waits first (ScheduledCast)',
     options: {
       image: { placeholder: 'NAME', doc: 'what to send' },
       group: { placeholder: 'G', doc: 'its group; may be left out while there is exactly one' },
       file: { placeholder: 'F', doc: 'its file name, where the image name is not unique' },
-      interface: { placeholder: 'IF', doc: 'the network interface to send on' },
-      rate: { placeholder: 'BITS/S', doc: 'a ceiling, such as 500M' },
+      ...CAST_PARAMETERS,
+      ...DRY_RUN,
     },
     run: async ({ appliance, args, out }) => {
       const image = args.text('image')
       if (image === undefined) must(refuse('bad-request', '--image is missing', 'Name the image to send.'))
-      const rate = args.text('rate')
-      const rateBitsPerSecond = rate === undefined ? undefined : must(parseBitsPerSecond(rate))
       const group = args.text('group')
       const file = args.text('file')
-      const interfaceName = args.text('interface')
       const cast = await take(
         appliance.api.casts.$post({
+          query: dryRunOf(args),
           json: {
             image: image ?? '',
             ...(group === undefined ? {} : { group }),
             ...(file === undefined ? {} : { file }),
-            ...(interfaceName === undefined ? {} : { interface: interfaceName }),
-            ...(rateBitsPerSecond === undefined ? {} : { rateBitsPerSecond }),
+            ...castParameters(args),
           },
         }),
       )
-      out.result(
-        cast,
-        `made transmission ${cast.id} of "${safe(cast.image)}"${cast.status ? ` at ${cast.status.group}:${cast.status.port}` : ''}`,
-      )
+      const where = cast.status && !args.flag('dry-run') ? ` at ${cast.status.group}:${cast.status.port}` : ''
+      const waiting = cast.waitsFor ? `; it waits for ${waits(cast)}` : ''
+      const made = `made transmission ${cast.id} of "${safe(cast.image)}"${where}${waiting}`
+      out.result(cast, [made, ...(cast.warnings ?? []).map((warning) => `warning: ${warning}`)].join('\n'))
     },
   },
   {
@@ -96,6 +136,7 @@ export const castCommands: readonly Command[] = [
         cast.status ? `${cast.status.group}:${cast.status.port}` : '',
         String(cast.status?.clients.length ?? 0),
         cast.status ? formatBitsPerSecond(cast.status.sentBitsPerSecond) : '',
+        waits(cast),
         safe(cast.reason ?? ''),
       ])
       out.result(
@@ -108,6 +149,7 @@ export const castCommands: readonly Command[] = [
             { title: 'ADDRESS' },
             { title: 'CLIENTS', right: true },
             { title: 'RATE', right: true },
+            { title: 'WAITS FOR' },
             { title: 'REASON' },
           ],
           rows,
@@ -128,14 +170,31 @@ export const castCommands: readonly Command[] = [
     },
   },
   {
-    words: 'cast stop',
+    words: 'cast start',
     operands: ['ID'],
-    doc: 'no new clients, those present finish; with --force all are cut off',
-    options: { force: { doc: 'cut everybody off' } },
+    doc: 'start a ScheduledCast that waits; refused while no client is there',
+    options: { ...DRY_RUN },
     run: async ({ appliance, args, out }) => {
       const id = must(parseId('cast', args.operands[0]))
       const cast = await take(
-        appliance.api.casts[':id'].stop.$post({ param: { id: String(id) }, json: { force: args.flag('force') } }),
+        appliance.api.casts[':id'].start.$post({ param: { id: String(id) }, query: dryRunOf(args) }),
+      )
+      out.result(cast, `started transmission ${cast.id}`)
+    },
+  },
+  {
+    words: 'cast stop',
+    operands: ['ID'],
+    doc: 'no new clients, those present finish; with --force, or while it waits, all are cut off',
+    options: { force: { doc: 'cut everybody off' }, ...DRY_RUN },
+    run: async ({ appliance, args, out }) => {
+      const id = must(parseId('cast', args.operands[0]))
+      const cast = await take(
+        appliance.api.casts[':id'].stop.$post({
+          param: { id: String(id) },
+          query: dryRunOf(args),
+          json: { force: args.flag('force') },
+        }),
       )
       out.result(cast, `stopping transmission ${cast.id}`)
     },

@@ -1,7 +1,7 @@
 import { Refused } from '../base/refusal.ts'
 import { formatBytes } from '../base/units.ts'
 import { type ApplianceClient, refusalOf, take } from './appliance-client.ts'
-import { parseId } from './args.ts'
+import { DRY_RUN, dryRunOf, parseId } from './args.ts'
 import { type Command, type Context, must } from './command.ts'
 import { facts, safe, table, when } from './print.ts'
 
@@ -27,7 +27,7 @@ export async function follow(
   { out, signal }: Pick<Context, 'out' | 'signal'>,
 ): Promise<Job> {
   const cancel = (): void => {
-    appliance.api.jobs[':id'].cancel.$post({ param: { id: String(id) } }).catch(() => {})
+    appliance.api.jobs[':id'].cancel.$post({ param: { id: String(id) }, query: {} }).catch(() => {})
   }
   signal.addEventListener('abort', cancel, { once: true })
   if (signal.aborted) cancel()
@@ -64,7 +64,7 @@ function describe(job: Job): string {
     ['job', String(job.id)],
     ['what', safe(job.title)],
     ['state', job.state],
-    ['step', job.step],
+    ['step', job.endedAtMs === undefined ? job.step : undefined],
     ['progress', job.totalBytes > 0 ? `${formatBytes(job.doneBytes)} of ${formatBytes(job.totalBytes)}` : undefined],
     ['started by', safe(job.startedBy)],
     ['started', when(job.createdAtMs)],
@@ -87,7 +87,7 @@ export const jobCommands: readonly Command[] = [
         String(job.id),
         job.state,
         safe(job.title),
-        job.error ? job.error.code : job.step,
+        job.endedAtMs === undefined ? job.step : (job.error?.code ?? ''),
         when(job.createdAtMs),
         safe(job.startedBy),
       ])
@@ -123,10 +123,13 @@ export const jobCommands: readonly Command[] = [
     words: 'job cancel',
     operands: ['ID'],
     doc: 'cancel one',
-    options: {},
+    options: DRY_RUN,
     run: async ({ appliance, args, out }) => {
       const job = await take(
-        appliance.api.jobs[':id'].cancel.$post({ param: { id: String(must(parseId('job', args.operands[0]))) } }),
+        appliance.api.jobs[':id'].cancel.$post({
+          param: { id: String(must(parseId('job', args.operands[0]))) },
+          query: dryRunOf(args),
+        }),
       )
       out.result(job, `cancelling job ${job.id}`)
     },

@@ -1,17 +1,36 @@
 /** What people read: tables on standard output, progress on standard error. */
 import { formatBytes } from '../base/units.ts'
 
-/** Columns as wide as their widest cell; numbers (right: true) to the right. */
+/** Narrower than this a text is not broken into lines: it would be a ribbon. */
+const LEAST_ROOM = 24
+
+/** `text` after `start` columns of something, broken at spaces where a terminal of `width` ends; elsewhere as it is. */
+export function hanging(text: string, start: number, width = process.stdout.columns): string {
+  if (width === undefined || width - start < LEAST_ROOM) return text
+  const lines: string[] = []
+  for (const word of text.split(' ')) {
+    const longer = lines.length === 0 ? word : `${lines.at(-1)} ${word}`
+    if (lines.length > 0 && Bun.stringWidth(longer) <= width - start) lines.splice(-1, 1, longer)
+    else lines.push(word)
+  }
+  return lines.join(`\n${' '.repeat(start)}`)
+}
+
+/** Columns as wide as their widest cell; numbers (right: true) to the right. The last one ends where the terminal does. */
 export function table(
   columns: readonly { readonly title: string; readonly right?: boolean }[],
   rows: readonly (readonly string[])[],
+  terminalWidth = process.stdout.columns,
 ): string {
   const widths = columns.map((column, i) =>
     Math.max(Bun.stringWidth(column.title), ...rows.map((row) => Bun.stringWidth(row[i] ?? ''))),
   )
+  const last = columns.length - 1
+  const start = widths.slice(0, last).reduce((sum, width) => sum + width + 2, 0)
   const line = (cells: readonly string[]): string =>
     cells
       .map((cell, i) => {
+        if (i === last && !columns[i]?.right) return hanging(cell, start, terminalWidth)
         const pad = ' '.repeat(Math.max(0, (widths[i] ?? 0) - Bun.stringWidth(cell)))
         return columns[i]?.right ? pad + cell : cell + pad
       })

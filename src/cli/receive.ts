@@ -8,11 +8,13 @@ import { err, ok, type Result } from '../base/result.ts'
 import { formatBytes } from '../base/units.ts'
 import type { CastControl } from '../cast/control.ts'
 import { receive } from '../cast/receive.ts'
+import type { Waiting } from '../cast/receiver-messages.ts'
 import type { Client } from '../client/client.ts'
+import { unwritable } from '../library/transfer/export-target.ts'
 import { refusalOf } from './appliance-client.ts'
 import { parseId } from './args.ts'
 import { type Command, must } from './command.ts'
-import { mayWrite, parseIfExists, unwritable } from './images.ts'
+import { mayWrite, parseIfExists } from './export.ts'
 
 /** A call that hangs is a failed call: multicast goes on meanwhile, and ranges are asked for again. */
 const CALL_MS = 30_000
@@ -90,6 +92,12 @@ export function castControl(client: Client, castId: number): CastControl {
   }
 }
 
+function waitingFor({ ready, wanted }: Waiting): string {
+  const clients =
+    wanted === undefined ? (ready === 1 ? '1 client' : `${ready} clients`) : `${ready} of ${wanted} clients`
+  return `waiting for the transmission to start (${clients})`
+}
+
 /** Before anything is asked: hashing a large image for us takes the appliance minutes. */
 function mayMake(file: string, ifExists: 'fail' | 'overwrite'): Result<void> {
   const folder = dirname(file)
@@ -116,7 +124,7 @@ export const receiveCommand: Command = {
       return must(refuse('bad-request', '--out is missing', 'Name the file to make.'))
     }
     const file = resolve(named)
-    const ifExists = must(parseIfExists(args.text('if-exists')))
+    const ifExists = must(parseIfExists(args.text('if-exists'), ['fail', 'overwrite']))
     const interfaceName = args.text('interface')
     must(mayMake(file, ifExists))
     const received = await receive({
@@ -125,8 +133,10 @@ export const receiveCommand: Command = {
       out: file,
       ifExists,
       ...(interfaceName === undefined ? {} : { interfaceName }),
-      onProgress: (progress) =>
-        out.progress.show(`receiving by ${progress.by}`, progress.verifiedBytes, progress.sizeBytes),
+      onProgress: ({ waiting, by, verifiedBytes, sizeBytes }) =>
+        waiting
+          ? out.progress.show(waitingFor(waiting), 0, 0)
+          : out.progress.show(`receiving by ${by}`, verifiedBytes, sizeBytes),
       signal,
     }).catch((error: unknown) => {
       throw unwritable(file, error)

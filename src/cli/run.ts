@@ -9,23 +9,38 @@ import { Fault, type Refusal, Refused, refuse } from '../base/refusal.ts'
 import { VERSION, versions } from '../version.ts'
 import { openAppliance } from './appliance-client.ts'
 import { GLOBAL, type Option, parseWords } from './args.ts'
+import { auditCommands } from './audit.ts'
+import { backupCommands } from './backup.ts'
 import { castCommands } from './casts.ts'
-import { type Command, Misused, must } from './command.ts'
+import { type Command, type Context, Misused, must } from './command.ts'
+import { compactCommands } from './compact.ts'
 import { groupCommands } from './groups.ts'
 import { imageCommands } from './images.ts'
+import { importCommands } from './import.ts'
 import { jobCommands } from './jobs.ts'
-import { progressLine, safe } from './print.ts'
+import { libraryCommands } from './library.ts'
+import { configOf, OFFLINE_COMMANDS, type OfflineCommand } from './offline.ts'
+import { hanging, progressLine, safe } from './print.ts'
 import { receiveCommand } from './receive.ts'
 import { SERVE_COMMAND, serve } from './serve.ts'
+import { settingCommands } from './settings.ts'
 import { tokenCommands } from './tokens.ts'
+import { trashCommands } from './trash.ts'
 
 export const COMMANDS: readonly Command[] = [
   ...groupCommands,
+  ...importCommands,
   ...imageCommands,
+  ...trashCommands,
+  ...libraryCommands,
+  ...compactCommands,
   ...castCommands,
   receiveCommand,
   ...jobCommands,
   ...tokenCommands,
+  ...settingCommands,
+  ...auditCommands,
+  ...backupCommands,
 ]
 
 const EXIT = { done: 0, refused: 1, usage: 2, unreachable: 3, fault: 4, interrupted: 130 } as const
@@ -45,7 +60,7 @@ function optionLines(options: Readonly<Record<string, Option>>): string {
       [`  --${name}${placeholder === undefined ? '' : ` ${placeholder}`}`, doc] as const,
   )
   const width = Math.max(...rows.map(([left]) => left.length))
-  return rows.map(([left, doc]) => `${left.padEnd(width)}  ${doc}`).join('\n')
+  return rows.map(([left, doc]) => `${left.padEnd(width)}  ${hanging(doc, width + 2)}`).join('\n')
 }
 
 function usageOf(command: Pick<Command, 'words' | 'operands' | 'doc' | 'options'>): string {
@@ -53,12 +68,17 @@ function usageOf(command: Pick<Command, 'words' | 'operands' | 'doc' | 'options'
   return `wimcast ${[command.words, ...command.operands].join(' ')} [options]\n${command.doc}\n\n${own}everywhere:\n${optionLines(GLOBAL)}\n`
 }
 
+/** Commands of one noun together, by the order in which the nouns come. */
+function byNoun<T extends { readonly words: string }>(commands: readonly T[]): T[] {
+  return [...Map.groupBy(commands, ({ words }) => words.split(' ')[0]).values()].flat()
+}
+
 function overview(): string {
-  const rows = [SERVE_COMMAND, ...COMMANDS].map(
+  const rows = byNoun([SERVE_COMMAND, ...COMMANDS, ...OFFLINE_COMMANDS]).map(
     ({ words, operands, doc }) => [`  ${[words, ...operands].join(' ')}`, doc] as const,
   )
   const width = Math.max(...rows.map(([left]) => left.length))
-  return `wimcast ${VERSION}: Windows images, stored once, sent to many.\n\n${rows.map(([left, doc]) => `${left.padEnd(width)}  ${doc}`).join('\n')}\n\neverywhere:\n${optionLines(GLOBAL)}\n\nwimcast COMMAND --help says more.\n`
+  return `wimcast ${VERSION}: Windows images, stored once, sent to many.\n\n${rows.map(([left, doc]) => `${left.padEnd(width)}  ${hanging(doc, width + 2)}`).join('\n')}\n\neverywhere:\n${optionLines(GLOBAL)}\n\nwimcast COMMAND --help says more.\n`
 }
 
 function report(refusal: Refusal, options: { readonly json: boolean; readonly usage?: boolean }): number {
@@ -69,31 +89,48 @@ function report(refusal: Refusal, options: { readonly json: boolean; readonly us
   return refusal.code === 'unreachable' || refusal.code === 'wrong-certificate' ? EXIT.unreachable : EXIT.refused
 }
 
-function usageError(message: string, json: boolean): number {
-  return report(refuse('bad-request', message, 'See: wimcast --help.').error, { json, usage: true })
+function usageError(message: string, json: boolean, hint = 'See: wimcast --help.'): number {
+  return report(refuse('bad-request', message, hint).error, { json, usage: true })
 }
 
-async function runCommand(command: Command, argv: readonly string[], json: boolean): Promise<number> {
+function isOffline(command: Command | OfflineCommand): command is OfflineCommand {
+  return OFFLINE_COMMANDS.some((known) => known === command)
+}
+
+async function runCommand(command: Command | OfflineCommand, argv: readonly string[], json: boolean): Promise<number> {
+  const hint = `See: wimcast ${command.words} --help.`
   const args = parseWords(argv, command.options)
-  if (!args.ok) return usageError(args.error.message, json)
+  if (!args.ok) return usageError(args.error.message, json, hint)
   const missing = command.operands[args.value.operands.length]
-  if (missing !== undefined) return usageError(`${command.words} needs ${missing}`, json)
+  // In brackets: may be left out.
+  if (missing !== undefined && !missing.startsWith('['))
+    return usageError(`${command.words} needs ${missing}`, json, hint)
   const extra = args.value.operands[command.operands.length]
-  if (extra !== undefined) return usageError(`"${extra}" is one word too many`, json)
+  if (extra !== undefined) return usageError(`"${extra}" is one word too many`, json, hint)
   const interrupted = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => interrupted.abort())
   const progress = progressLine(process.stderr)
   try {
-    using appliance = must(openAppliance(args.value))
-    await command.run({
-      appliance,
+    const context: Context = {
       args: args.value,
       signal: interrupted.signal,
       out: {
         progress,
-        result: (value, text) => process.stdout.write(json ? `${JSON.stringify(value)}\n` : `${text}\n`),
+        result: (value, text) => {
+          // Of several lines the columns stay in line.
+          const tried = args.value.flag('dry-run')
+            ? `dry run, nothing was changed:${text.includes('\n') ? '\n' : ' '}`
+            : ''
+          process.stdout.write(json ? `${JSON.stringify(value)}\n` : `${tried}${text}\n`)
+        },
       },
-    })
+    }
+    if (isOffline(command)) {
+      await command.run({ ...context, config: configOf(args.value) })
+      return EXIT.done
+    }
+    using appliance = must(openAppliance(args.value))
+    await command.run({ ...context, appliance })
     return EXIT.done
   } catch (error) {
     progress.end()
@@ -106,7 +143,9 @@ async function runCommand(command: Command, argv: readonly string[], json: boole
 }
 
 /** The longest words that name a command: `image import` before `image`. Options may come before the words. */
-function findCommand(argv: readonly string[]): { command: Command; rest: readonly string[] } | undefined {
+function findCommand(
+  argv: readonly string[],
+): { command: Command | OfflineCommand; rest: readonly string[] } | undefined {
   const at: number[] = []
   for (let i = 0; i < argv.length && at.length < 2; i += 1) {
     const word = argv[i] ?? ''
@@ -115,15 +154,20 @@ function findCommand(argv: readonly string[]): { command: Command; rest: readonl
   }
   for (const length of [2, 1]) {
     const words = at.slice(0, length)
-    const command = COMMANDS.find((known) => known.words === words.map((i) => argv[i]).join(' '))
+    const command = [...COMMANDS, ...OFFLINE_COMMANDS].find(
+      (known) => known.words === words.map((i) => argv[i]).join(' '),
+    )
     if (command && words.length === length) return { command, rest: argv.filter((_, i) => !words.includes(i)) }
   }
   return undefined
 }
 
-function noCommand(argv: readonly string[]): string {
+function noCommand(argv: readonly string[], json: boolean): number {
   const words = argv.filter((word) => !word.startsWith('-')).slice(0, 2)
-  return words.length === 0 ? `"${argv[0] ?? ''}" names no command` : `"${words.join(' ')}" is no command`
+  if (words.length === 0) return usageError(`"${argv[0] ?? ''}" names no command`, json)
+  const near = [...COMMANDS, ...OFFLINE_COMMANDS].filter((known) => known.words.startsWith(`${words[0]} `))
+  const hint = near.length === 0 ? undefined : `There are: ${near.map((known) => known.words).join(', ')}.`
+  return usageError(`"${words.join(' ')}" is no command`, json, hint)
 }
 
 export async function runCli(argv: readonly string[]): Promise<number> {
@@ -150,7 +194,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     if (found && argv.includes('--help')) process.stdout.write(usageOf(found.command))
     else if (found) return await runCommand(found.command, found.rest, json)
     else if (argv.length === 0 || argv.includes('--help')) process.stdout.write(overview())
-    else return usageError(noCommand(argv), json)
+    else return noCommand(argv, json)
     return EXIT.done
   } catch (error) {
     if (error instanceof Refused) return report(error.refusal, { json, usage: error instanceof Misused })

@@ -3,12 +3,14 @@
  * cut), foreign keys on. After an unclean stop the file is checked before anything is served from it.
  */
 import { Database } from 'bun:sqlite'
-import { closeSync, constants, existsSync, mkdirSync, openSync, rmSync } from 'node:fs'
+import { chmodSync, chownSync, closeSync, constants, existsSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { type BunSQLiteDatabase, drizzle } from 'drizzle-orm/bun-sqlite'
 import { migrate } from 'drizzle-orm/bun-sqlite/migrator'
+import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { c } from '../../ffi/libc/symbols.ts'
 import { Fault } from '../base/refusal.ts'
+import { DB_NAME, finishRestore } from './restored.ts'
 import * as schema from './schema.ts'
 
 export type Db = BunSQLiteDatabase<typeof schema>
@@ -44,13 +46,47 @@ function lockMarker(marker: string): number {
   })
 }
 
+const fileOf = (dataDir: string): string => join(dataDir, DB_NAME)
+
+/** The time of the newest migration that this program knows: a database with a newer one is of a newer wimcast. */
+export function newestMigration(): number {
+  return Math.max(...readMigrationFiles({ migrationsFolder: MIGRATIONS }).map(({ folderMillis }) => folderMillis))
+}
+
+/** Keeps every other wimcast off the data directory, without opening a database. */
+export function holdDataDir(dataDir: string): Disposable {
+  const marker = join(dataDir, 'running')
+  const wasThere = existsSync(marker)
+  const lock = lockMarker(marker)
+  const { uid, gid } = statSync(dataDir)
+  // Root works here for the service, which must be able to take the marker over after a crash.
+  if (process.getuid?.() === 0) chownSync(marker, uid, gid)
+  return {
+    [Symbol.dispose]: () => {
+      // One that a crash left says so to the next start.
+      if (!wasThere) rmSync(marker, { force: true })
+      closeSync(lock)
+    },
+  }
+}
+
+/** For a job's child beside the appliance that has the database open: reads what is committed, and writes nothing. */
+export function openDbBeside(dataDir: string): Disposable & { readonly db: Db } {
+  const sqlite = new Database(fileOf(dataDir), { readonly: true, strict: true })
+  sqlite.run('PRAGMA busy_timeout = 5000')
+  return { db: drizzle(sqlite, { schema }), [Symbol.dispose]: () => sqlite.close() }
+}
+
 export function openDb(dataDir: string): OpenDb {
   mkdirSync(dataDir, { recursive: true, mode: 0o750 })
-  const path = join(dataDir, 'wimcast.db')
+  const path = fileOf(dataDir)
   const marker = join(dataDir, 'running')
   const afterCrash = existsSync(marker)
   const lock = lockMarker(marker)
+  finishRestore(dataDir)
   const sqlite = new Database(path, { create: true, strict: true })
+  // It holds answer files, and with them passwords; SQLite gives its log the same mode.
+  chmodSync(path, 0o640)
   sqlite.run('PRAGMA journal_mode = WAL')
   sqlite.run('PRAGMA synchronous = FULL')
   sqlite.run('PRAGMA foreign_keys = ON')

@@ -1,7 +1,13 @@
 /** The map of the data. Times are milliseconds since the epoch; sizes are bytes. */
 
 import { sql } from 'drizzle-orm'
-import { blob, index, integer, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
+import { blob, index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
+
+/** Who may see a group or an image, besides admins; absent: everybody who is signed in. Principals: src/base/principal.ts. */
+export type StoredAudience = {
+  readonly roles: readonly ('admin' | 'operator' | 'viewer')[]
+  readonly machineGroups: readonly string[]
+}
 
 /** A group of install images; the unit in which contents are shared. Its segments lie in `groups/<id>/`. */
 export const imageGroups = sqliteTable(
@@ -9,9 +15,18 @@ export const imageGroups = sqliteTable(
   {
     id: integer('id').primaryKey({ autoIncrement: true }),
     name: text('name').notNull(),
+    /** The name as it is compared: src/base/fold.ts. */
+    folded: text('folded').notNull(),
+    description: text('description').notNull().default(''),
+    /** What its segments may take on disk; null: as much as there is. */
+    quotaBytes: integer('quota_bytes'),
+    audience: text('audience', { mode: 'json' }).$type<StoredAudience>(),
+    /** In the trash, with every image in it. */
+    trashId: integer('trash_id'),
     createdAtMs: integer('created_at_ms').notNull(),
+    changedAtMs: integer('changed_at_ms').notNull(),
   },
-  (t) => [uniqueIndex('image_groups_name').on(sql`${t.name} collate nocase`)],
+  (t) => [uniqueIndex('image_groups_name').on(t.folded).where(sql`${t.trashId} is null`)],
 )
 
 /** An immutable delta WIM. */
@@ -28,7 +43,11 @@ export const segments = sqliteTable(
     verified: integer('verified', { mode: 'boolean' }).notNull(),
     /** Compressed bytes of file contents, without metadata and tables. */
     blobBytes: integer('blob_bytes').notNull(),
+    /** Compaction has put another in its place; it stays for the transmissions that hold a lease on it, and for nothing else. */
+    retired: integer('retired', { mode: 'boolean' }).notNull().default(false),
     createdAtMs: integer('created_at_ms').notNull(),
+    /** When all of it was last read and checked. */
+    scrubbedAtMs: integer('scrubbed_at_ms'),
   },
   (t) => [uniqueIndex('segments_file').on(t.groupId, t.fileName)],
 )
@@ -41,6 +60,20 @@ export const doomedFiles = sqliteTable('doomed_files', {
   fileName: text('file_name').primaryKey(),
   groupId: integer('group_id').notNull(),
 })
+
+/** What a scrub found wrong: a content of a segment that does not match its SHA-1, or a file that cannot be read at all. */
+export const damages = sqliteTable(
+  'damages',
+  {
+    segmentId: integer('segment_id')
+      .notNull()
+      .references(() => segments.id, { onDelete: 'cascade' }),
+    /** 40 hex digits; '' stands for the whole file. */
+    sha1: text('sha1').notNull(),
+    foundAtMs: integer('found_at_ms').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.segmentId, t.sha1] })],
+)
 
 /** What an image contains: one directory tree. Several install images may show the same content. */
 export const contents = sqliteTable(
@@ -55,8 +88,8 @@ export const contents = sqliteTable(
       .notNull()
       .references(() => segments.id),
     imageIndex: integer('image_index').notNull(),
-    /** src/wim/needs.ts, packed. */
-    needs: blob('needs', { mode: 'buffer' }).notNull(),
+    /** SHA-1 of the metadata resource, 40 hex digits: what the content is known by when rows are lost. */
+    treeSha1: text('tree_sha1').notNull(),
     /** The IMAGE element of the source's XML, and what it says, as JSON of ImageFacts. */
     element: text('element').notNull(),
     facts: text('facts', { mode: 'json' }).notNull().$type<Readonly<Record<string, unknown>>>(),
@@ -67,8 +100,19 @@ export const contents = sqliteTable(
     viewBytes: integer('view_bytes').notNull(),
     createdAtMs: integer('created_at_ms').notNull(),
   },
-  (t) => [index('contents_group').on(t.groupId)],
+  (t) => [index('contents_group').on(t.groupId), index('contents_segment').on(t.segmentId)],
 )
+
+/**
+ * Which file contents a content needs: src/wim/needs.ts, packed. Megabytes for a large image, and SQLite writes a row anew
+ * as a whole: so they lie apart from what changes.
+ */
+export const contentNeeds = sqliteTable('content_needs', {
+  contentId: integer('content_id')
+    .primaryKey()
+    .references(() => contents.id, { onDelete: 'cascade' }),
+  packed: blob('packed', { mode: 'buffer' }).notNull(),
+})
 
 /** What the admin sees: a name, a description, a file name, and a content. A copy is one more row. */
 export const installImages = sqliteTable(
@@ -82,22 +126,95 @@ export const installImages = sqliteTable(
       .notNull()
       .references(() => contents.id),
     name: text('name').notNull(),
+    /** Name and file name as they are compared: src/base/fold.ts. */
+    foldedName: text('folded_name').notNull(),
     description: text('description').notNull(),
     fileName: text('file_name').notNull(),
+    foldedFile: text('folded_file').notNull(),
     isPublic: integer('is_public', { mode: 'boolean' }).notNull().default(false),
+    /** Offered to clients. */
+    enabled: integer('enabled', { mode: 'boolean' }).notNull().default(true),
+    /** The organisation's own words: neither needs to be what the image says of itself. */
+    version: text('version').notNull().default(''),
+    comment: text('comment').notNull().default(''),
+    /** Override what the image says of itself; null: as it says. */
+    architecture: text('architecture').$type<'x86' | 'x64' | 'arm' | 'arm64' | 'ia64'>(),
+    language: text('language'),
+    /** Ascending in menus; null: the middle, 50. */
+    displayOrder: integer('display_order'),
+    /** What machines of its architecture get when nothing else is chosen; one for each architecture. */
+    bootDefault: integer('boot_default', { mode: 'boolean' }).notNull().default(false),
+    audience: text('audience', { mode: 'json' }).$type<StoredAudience>(),
+    trashId: integer('trash_id'),
     createdAtMs: integer('created_at_ms').notNull(),
     changedAtMs: integer('changed_at_ms').notNull(),
   },
   (t) => [
-    uniqueIndex('install_images_file').on(t.groupId, sql`${t.fileName} collate nocase`),
+    uniqueIndex('install_images_file').on(t.groupId, t.foldedFile).where(sql`${t.trashId} is null`),
+    index('install_images_name').on(t.groupId, t.foldedName),
     index('install_images_content').on(t.contentId),
   ],
 )
+
+/** The answer file of an image. Apart from its row: it may hold secrets, and no list reads it. */
+export const unattendFiles = sqliteTable('unattend_files', {
+  imageId: integer('image_id')
+    .primaryKey()
+    .references(() => installImages.id, { onDelete: 'cascade' }),
+  text: text('text').notNull(),
+  addedAtMs: integer('added_at_ms').notNull(),
+})
+
+/**
+ * What was removed or replaced, until the trash is emptied: an image, a group with its images, or the earlier version
+ * of an image (a content). What an item keeps is not given back.
+ */
+export const trash = sqliteTable(
+  'trash',
+  {
+    id: integer('id').primaryKey({ autoIncrement: true }),
+    kind: text('kind').notNull().$type<'image' | 'group' | 'version'>(),
+    groupId: integer('group_id')
+      .notNull()
+      .references(() => imageGroups.id),
+    /** Of an image, and of a version of one. */
+    imageId: integer('image_id').references(() => installImages.id, { onDelete: 'cascade' }),
+    /** Of a version. */
+    contentId: integer('content_id').references(() => contents.id),
+    title: text('title').notNull(),
+    removedAtMs: integer('removed_at_ms').notNull(),
+    removedBy: text('removed_by').notNull(),
+  },
+  (t) => [index('trash_content').on(t.contentId)],
+)
+
+/** Who changed what. Written by the commit that changes it, never changed after. */
+export const audit = sqliteTable('audit', {
+  id: integer('id').primaryKey({ autoIncrement: true }),
+  atMs: integer('at_ms').notNull(),
+  /** nameOf() of the principal. */
+  who: text('who').notNull(),
+  /** `image.copy` */
+  verb: text('verb').notNull(),
+  /** `G/install.wim` */
+  subject: text('subject').notNull(),
+  before: text('before', { mode: 'json' }).$type<Readonly<Record<string, unknown>>>(),
+  after: text('after', { mode: 'json' }).$type<Readonly<Record<string, unknown>>>(),
+  jobId: integer('job_id'),
+})
+
+/** What an operator sets; a key that is not here has its default. Keys: src/settings/settings.ts. */
+export const settings = sqliteTable('settings', {
+  key: text('key').primaryKey(),
+  value: text('value').notNull(),
+})
 
 export const jobs = sqliteTable('jobs', {
   id: integer('id').primaryKey({ autoIncrement: true }),
   kind: text('kind').notNull(),
   title: text('title').notNull(),
+  /** The group it works on: who may not see that may not see the job. */
+  groupId: integer('group_id'),
   state: text('state').notNull().$type<'queued' | 'running' | 'done' | 'failed' | 'cancelled'>(),
   step: text('step').notNull(),
   doneBytes: integer('done_bytes').notNull().default(0),
@@ -122,6 +239,8 @@ export const tokens = sqliteTable(
     id: text('id').primaryKey(),
     name: text('name').notNull(),
     role: text('role').notNull().$type<'admin' | 'operator' | 'viewer'>(),
+    /** It may see what is limited to these machine groups. */
+    machineGroups: text('machine_groups', { mode: 'json' }).notNull().$type<readonly string[]>().default([]),
     /** SHA-256 of the secret part, hex. */
     secretSha256: text('secret_sha256').notNull(),
     createdAtMs: integer('created_at_ms').notNull(),
@@ -141,6 +260,18 @@ export const transmissions = sqliteTable('transmissions', {
    * needs it any more, at most an hour after the end.
    */
   contentId: integer('content_id').references(() => contents.id),
+  /** The image it was made of, while there is one. */
+  imageId: integer('image_id').references(() => installImages.id, { onDelete: 'set null' }),
+  /** The segment that holds the content's tree, and the image's index in it, as they were when it was made. */
+  homeSegmentId: integer('home_segment_id').references(() => segments.id),
+  homeIndex: integer('home_index'),
+  /** Who might see image and group when it was made; both lists must admit. */
+  audiences: text('audiences', { mode: 'json' }).notNull().$type<readonly StoredAudience[]>().default([]),
+  /** A ScheduledCast waits for its clients, its time, or its start by hand; an AutoCast for nothing. */
+  kind: text('kind').notNull().$type<'auto' | 'scheduled'>().default('auto'),
+  clientCount: integer('client_count'),
+  startAtMs: integer('start_at_ms'),
+  startedAtMs: integer('started_at_ms'),
   /** What the view was made with: names are part of its bytes, and a rename must not change a running transmission. */
   imageName: text('image_name').notNull(),
   description: text('description').notNull(),
@@ -157,3 +288,21 @@ export const transmissions = sqliteTable('transmissions', {
   endedAtMs: integer('ended_at_ms'),
   reason: text('reason'),
 })
+
+/**
+ * The recipe of a transmission: the segments that its view is laid out of, in that order. Another order is another view,
+ * another root; so compaction leaves these files alone until the transmission lets go.
+ */
+export const segmentLeases = sqliteTable(
+  'segment_leases',
+  {
+    transmissionId: integer('transmission_id')
+      .notNull()
+      .references(() => transmissions.id, { onDelete: 'cascade' }),
+    segmentId: integer('segment_id')
+      .notNull()
+      .references(() => segments.id),
+    position: integer('position').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.transmissionId, t.segmentId] }), index('segment_leases_segment').on(t.segmentId)],
+)

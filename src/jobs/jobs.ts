@@ -36,6 +36,8 @@ export type JobContext = {
 export type JobSpec = {
   readonly kind: string
   readonly title: string
+  /** The group it works on, if it is one. */
+  readonly groupId?: number | undefined
   readonly who: Principal
   /** Jobs of one lane run one after the other, in the order they came. */
   readonly lane: string
@@ -155,6 +157,10 @@ export function openJobs(deps: {
     return ok(current(row))
   }
 
+  function isDone(id: number): boolean {
+    return db.select({ state: table.state }).from(table).where(eq(table.id, id)).get()?.state === 'done'
+  }
+
   async function outcome(spec: JobSpec, context: JobContext): Promise<Result<Readonly<Record<string, unknown>>>> {
     try {
       mkdirSync(context.dir, { recursive: true, mode: 0o750 })
@@ -210,7 +216,8 @@ export function openJobs(deps: {
     own.begun = true
     record(id, { state: 'running' })
     let result = await outcome(spec, context)
-    if (committed && !result.ok) {
+    // Whether that commit came to be, the row says: what threw may have been the commit itself.
+    if (committed && !result.ok && isDone(id)) {
       // What it made is there; a fault after that is for the log.
       log.error('job.after-commit', { id, kind: spec.kind, reason: result.error.message })
       result = { ok: true, value: committed }
@@ -240,6 +247,7 @@ export function openJobs(deps: {
         .values({
           kind: spec.kind,
           title: spec.title,
+          groupId: spec.groupId ?? null,
           state: 'queued',
           step: 'waiting',
           startedBy: nameOf(spec.who),
@@ -277,7 +285,8 @@ export function openJobs(deps: {
       if (!row.ok) throw new Refused(row.error)
       return row.value
     },
-    isBusy: (lane) => [...live.values()].some((job) => job.spec.lane === lane),
+    // One that is told as done only clears away: whoever waited for that may go on.
+    isBusy: (lane) => [...live].some(([id, job]) => job.spec.lane === lane && !isDone(id)),
     inLane,
     [Symbol.asyncDispose]: async () => {
       const all = [...live.values()]

@@ -1,7 +1,9 @@
 /** What groups, images and files may be called. Parsed once at the door; inside, a name is a name. */
+import { foldCase } from '../base/fold.ts'
+import { type Audience, ROLES } from '../base/principal.ts'
 import { refuse } from '../base/refusal.ts'
 import { ok, type Result } from '../base/result.ts'
-import { isXmlText } from '../wim/xml.ts'
+import { type Architecture, isXmlText } from '../wim/xml.ts'
 
 const MAX_NAME_CHARS = 255
 const MAX_DESCRIPTION_CHARS = 4096
@@ -65,6 +67,68 @@ export function parseDescription(text: string): Result<string> {
     return bad('description', text, `is longer than ${MAX_DESCRIPTION_CHARS} characters`, 'Shorten it.')
   if (!isXmlText(text)) return bad('description', text, 'has control characters', 'Leave them out.')
   return ok(text)
+}
+
+/** The organisation's own version of an image: any short text. */
+export function parseVersion(text: string): Result<string> {
+  const version = text.trim()
+  if (version.length > MAX_NAME_CHARS)
+    return bad('version', version, `is longer than ${MAX_NAME_CHARS} characters`, 'Shorten it.')
+  if (!isXmlText(version) || /[\n\r\t]/.test(version))
+    return bad('version', version, 'has control characters', 'Leave them out.')
+  return ok(version)
+}
+
+export function parseComment(text: string): Result<string> {
+  if (text.length > MAX_DESCRIPTION_CHARS)
+    return bad('comment', text, `is longer than ${MAX_DESCRIPTION_CHARS} characters`, 'Shorten it.')
+  if (!isXmlText(text)) return bad('comment', text, 'has control characters', 'Leave them out.')
+  return ok(text)
+}
+
+export const ARCHITECTURES = ['x86', 'x64', 'arm', 'arm64', 'ia64'] as const satisfies readonly Architecture[]
+
+export function parseArchitecture(text: string): Result<Architecture> {
+  const found = ARCHITECTURES.find((known) => known === text.trim().toLowerCase())
+  return found ? ok(found) : bad('architecture', text, 'is unknown', `It is one of ${ARCHITECTURES.join(', ')}.`)
+}
+
+/** A language tag as Windows writes them: `de-DE` (BCP 47). */
+export function parseLanguage(text: string): Result<string> {
+  try {
+    const [tag] = text.length <= 64 ? Intl.getCanonicalLocales(text.trim()) : []
+    if (tag !== undefined) return ok(tag)
+  } catch {
+    // Not well-formed: said below.
+  }
+  return bad('language', text, 'is no language tag', 'Write it as Windows does: de-DE, en-US.')
+}
+
+const MAX_DISPLAY_ORDER = 1_000_000
+
+export function parseDisplayOrder(order: number): Result<number> {
+  if (Number.isInteger(order) && order >= 0 && order <= MAX_DISPLAY_ORDER) return ok(order)
+  return bad('display order', String(order), 'is out of range', `It is a whole number from 0 to ${MAX_DISPLAY_ORDER}.`)
+}
+
+/** Each role and each machine group once. Nobody at all is a mistake: admins would be the only ones. */
+export function parseAudience(audience: Audience): Result<Audience> {
+  const roles = ROLES.filter((role) => audience.roles.includes(role))
+  const machineGroups: string[] = []
+  for (const text of audience.machineGroups) {
+    const name = parsePathName('machine group', text)
+    if (!name.ok) return name
+    if (!machineGroups.some((known) => foldCase(known) === foldCase(name.value))) machineGroups.push(name.value)
+  }
+  if (machineGroups.length > 100)
+    return refuse('bad-request', `${machineGroups.length} machine groups are named`, 'Name at most 100.')
+  if (roles.length + machineGroups.length === 0)
+    return refuse(
+      'bad-request',
+      'the audience is empty',
+      'Name roles or machine groups; admin alone is --visible-to admin.',
+    )
+  return ok({ roles, machineGroups })
 }
 
 /** `install.esd` -> `install.wim`; the images of one file after the first get their index: `install-2.wim`. */

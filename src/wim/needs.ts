@@ -2,7 +2,7 @@
  * What an image needs: the SHA-1s of its file contents, each with how often the tree names it.
  * Kept packed, sorted by SHA-1: 20 bytes of hash, 4 bytes of reference count (little-endian), again and again.
  */
-import { SHA1_BYTES, Sha1Index } from './blob-table.ts'
+import { SHA1_BYTES } from './blob-table.ts'
 
 export type Needs = {
   readonly count: number
@@ -76,8 +76,4 @@ export function unionNeeds(all: readonly Needs[]): Needs {
     for (let i = 0; i < needs.count; i += 1)
       builder.add(needs.sha1.subarray(i * SHA1_BYTES, (i + 1) * SHA1_BYTES), needs.refCount[i])
   return builder.finish()
-}
-
-export function indexNeeds(needs: Needs): Sha1Index {
-  return new Sha1Index(needs.sha1)
 }

@@ -11,7 +11,7 @@
 import { writeSync } from 'node:fs'
 import { type BlobTable, emptyBlobTable, indexBlobs, placeEntry, SHA1_BYTES, type Sha1Index } from './blob-table.ts'
 import { type Frame, frameOf } from './frame.ts'
-import { HEADER_BYTES, HEADER_FLAG, NO_RESOURCE } from './header.ts'
+import { HEADER_BYTES, NO_RESOURCE } from './header.ts'
 import type { Source } from './source.ts'
 
 /** A segment as the library holds it: its table in memory, its bytes on disk. */
@@ -84,49 +84,62 @@ export function segmentBytes(plan: SegmentPlan): number {
   return HEADER_BYTES + plan.payloadBytes + (plan.entries.length + plan.images.length) * 50 + xml
 }
 
-/** Writes the segment to `out` (an empty file); the caller syncs, names and publishes it. Returns its size and its table. */
-export function writeSegment(
-  source: Source,
-  plan: SegmentPlan,
-  out: number,
-  guid: Uint8Array,
-  copy: CopyRange,
-): { readonly sizeBytes: number; readonly table: BlobTable } {
-  const { table } = source
-  const all = [...plan.entries, ...plan.images.map((image) => image.metadata)]
-  const written = emptyBlobTable(all.length)
+type Run = {
+  /** Which file it lies in now, from 1, as blob tables count parts. */
+  readonly part: number
+  readonly from: number
+  readonly to: number
+  readonly length: number
+}
+
+/** A segment as it will lie on disk, before a byte of it is written. */
+export type SegmentLayout = {
+  readonly table: BlobTable
+  readonly frame: Frame
+  /** Contents that lie side by side are copied in one go. */
+  readonly runs: readonly Run[]
+}
+
+/** Lays out entries of `from`, a table over one file or several. Source of the GUID: the caller, anything unique. */
+export function layOutSegment(
+  from: BlobTable,
+  plan: Pick<SegmentPlan, 'images' | 'entries'>,
+  facts: { readonly rpFix: boolean; readonly guid: Uint8Array },
+): SegmentLayout {
+  const count = plan.entries.length + plan.images.length
+  const table = emptyBlobTable(count)
+  const runs: Run[] = []
   let at = HEADER_BYTES
-  // Contents that lie side by side in the source are copied in one go.
-  let run: { fd: number; from: number; to: number; length: number } | undefined
-  const flush = (): void => {
-    if (run) copy(run.fd, run.from, out, run.to, run.length)
-    run = undefined
-  }
-  for (const [i, entry] of all.entries()) {
-    const fd = source.parts[(table.part[entry] ?? 1) - 1]?.fd
-    const length = table.sizeInWim[entry]
-    const from = table.offset[entry]
-    if (fd === undefined || length === undefined || from === undefined)
-      throw new Error(`entry ${entry} has no place in the source`)
-    if (run && run.fd === fd && run.from + run.length === from) run.length += length
-    else {
-      flush()
-      run = { fd, from, to: at, length }
-    }
-    placeEntry(written, i, { from: table, entry, offset: at, refCount: 1 })
+  for (let i = 0; i < count; i += 1) {
+    const entry = plan.entries[i] ?? plan.images[i - plan.entries.length]?.metadata ?? -1
+    const { sizeInWim: length } = placeEntry(table, i, { from, entry, offset: at, refCount: 1 })
+    const part = from.part[entry] ?? 1
+    const offset = from.offset[entry] ?? 0
+    const run = runs.at(-1)
+    if (run && run.part === part && run.from + run.length === offset)
+      runs[runs.length - 1] = { ...run, length: run.length + length }
+    else if (length > 0) runs.push({ part, from: offset, to: at, length })
     at += length
   }
-  flush()
   const frame = frameOf({
-    table: written,
+    table,
     elements: plan.images.map((image) => image.element),
     contentsEnd: at,
-    rpFix: (source.header.flags & HEADER_FLAG.rpFix) !== 0,
-    guid: () => guid,
+    rpFix: facts.rpFix,
+    guid: () => facts.guid,
     boot: { metadata: NO_RESOURCE, index: 0 },
   })
-  writeFrame(out, frame)
-  return { sizeBytes: frame.sizeBytes, table: written }
+  return { table, frame, runs }
+}
+
+/** Copies what was laid out to `out` (an empty file) from the files of its parts; the caller syncs, names and publishes it. */
+export function writeLayout(layout: SegmentLayout, fds: readonly number[], out: number, copy: CopyRange): void {
+  for (const { part, from, to, length } of layout.runs) {
+    const fd = fds[part - 1]
+    if (fd === undefined) throw new Error(`part ${part} of ${fds.length} is not open`)
+    copy(fd, from, out, to, length)
+  }
+  writeFrame(out, layout.frame)
 }
 
 /** The header last: until then the file is no WIM. */

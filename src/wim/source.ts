@@ -156,7 +156,8 @@ function openParts(path: string, opened: Part[]): Result<void> {
   return ok(undefined)
 }
 
-function concatTables(tables: readonly BlobTable[]): BlobTable {
+/** One table over several files: the entries of each, one after the other; `part` stays as it is. */
+export function concatTables(tables: readonly BlobTable[]): BlobTable {
   const [only] = tables
   if (tables.length === 1 && only) return only
   const all = emptyBlobTable(tables.reduce((sum, table) => sum + table.count, 0))

@@ -65,6 +65,17 @@ function parse(text: string): Document {
   return parser.parseFromString(text, 'text/xml')
 }
 
+/** The name of a document's root, without prefix; a refusal says why the text is no XML. */
+export function rootNameOf(text: string): Result<string> {
+  try {
+    const root = parse(text).documentElement
+    if (root) return ok(root.localName ?? root.nodeName)
+  } catch (error) {
+    return refuse('bad-xml', error instanceof Error ? error.message.slice(0, 200) : String(error), '')
+  }
+  return refuse('bad-xml', 'it is empty', '')
+}
+
 function children(parent: Element, name: string): Element[] {
   const found: Element[] = []
   for (let node = parent.firstChild; node; node = node.nextSibling)

@@ -68,11 +68,17 @@ const BEACON: Beacon = {
   rateKbit: 950_000,
   backoffMs: 5,
   state: 'running',
+  ready: 0,
+  wanted: 0,
 }
 
 describe('BEACON', () => {
   test('round trip', () => {
     expect(decodeBeacon(encodeBeacon(BEACON, 1, KEY), KEY)).toEqual(BEACON)
+  })
+  test('held, it says who is ready, up to what 16 bits can say', () => {
+    const held = { ...BEACON, state: 'held', ready: 70_000, wanted: 1000 } as const
+    expect(decodeBeacon(encodeBeacon(held, 1, KEY), KEY)).toEqual({ ...held, ready: 0xffff })
   })
   test('BYE has the same layout and another type', () => {
     const bye = encodeBeacon(BEACON, 1, KEY, TYPE.bye)

@@ -70,7 +70,17 @@ test('small packets that the kernel joined are taken one by one', () => {
       reporter: new Reporter(GEOMETRY, have, emptyBlocks(GEOMETRY)),
       control: (packet) => lengths.push(packet.byteLength),
     })
-    const fields = { sessionId: 1n, epoch: 1, pass: 1, block: 0, rateKbit: 1, backoffMs: 5, state: 'idle' } as const
+    const fields = {
+      sessionId: 1n,
+      epoch: 1,
+      pass: 1,
+      block: 0,
+      rateKbit: 1,
+      backoffMs: 5,
+      state: 'idle' as const,
+      ready: 0,
+      wanted: 0,
+    }
     const three = [1, 2, 3].map((sequence) => encodeBeacon({ ...fields, sequence }, 1, new Uint8Array(32)))
     setSegmentSize(sender, BEACON_BYTES)
     sendDatagram(sender, new Uint8Array(Buffer.concat(three)), sockaddrIn(group, port))

@@ -246,13 +246,14 @@ describe('clients', () => {
     clients.join(2, 'b', key, allBlocks(geometry), 0)
     clients.heard(says({}), 0)
     expect(clients.expire(PROBE_LIMIT_MS)).toBe(false)
+    expect(clients.ready).toBe(1)
     clients.heard(says({ counter: 2 }), PROBE_LIMIT_MS)
     expect(clients.expire(PROBE_LIMIT_MS + 1)).toBe(true)
     expect(clients.status().map((client) => client.state)).toEqual(['receiving', 'lost'])
     expect(clients.expire(PROBE_LIMIT_MS + SILENCE_LIMIT_MS + 1)).toBe(true)
-    expect([clients.live, clients.needed]).toEqual([0, emptyBlocks(geometry)])
+    expect([clients.live, clients.ready, clients.needed]).toEqual([0, 0, emptyBlocks(geometry)])
     expect(clients.heard(says({ counter: 3 }), 99_000).kind).toBe('heard')
-    expect(clients.live).toBe(1)
+    expect([clients.live, clients.ready]).toEqual([1, 1])
   })
 
   test('who is done stays done', () => {

@@ -1,7 +1,8 @@
 /** The command table itself: its documents are of today, and it takes every line of the contract. */
 import { describe, expect, test } from 'bun:test'
 import { staleDocs } from '../../scripts/lib/docs.ts'
-import { parseId, parseOnOff, parseWords } from '../../src/cli/args.ts'
+import { GLOBAL, parseId, parseOnOff, parseWords } from '../../src/cli/args.ts'
+import { OFFLINE_COMMANDS } from '../../src/cli/offline.ts'
 import { COMMANDS } from '../../src/cli/run.ts'
 import { SERVE_COMMAND } from '../../src/cli/serve.ts'
 import { KEYS } from '../../src/config.ts'
@@ -45,6 +46,27 @@ test.each(Object.entries(CONTRACT))('wimcast %s', (line, options) => {
 test('serve takes every key, and a file of them', () => {
   const keys = Object.values(KEYS).map(({ key }) => key)
   expect(Object.keys(SERVE_COMMAND.options).sort()).toEqual(['config', ...keys].sort())
+})
+
+test('every command that a message names is there, with the options that it names', async () => {
+  const commands = [...COMMANDS, ...OFFLINE_COMMANDS]
+  const nouns = new Set(commands.flatMap(({ words }) => (words.includes(' ') ? [words.split(' ')[0]] : [])))
+  const wrong: string[] = []
+  let named = 0
+  for await (const path of new Bun.Glob('src/**/*.ts').scan()) {
+    const text = await Bun.file(path).text()
+    for (const [, noun = '', verb = '', rest = ''] of text.matchAll(/wimcast ([a-z]+) ([a-z]+)([^'`\n,;:).]*)/g)) {
+      if (!nouns.has(noun)) continue
+      named += 1
+      const command = commands.find(({ words }) => words === `${noun} ${verb}`)
+      const options = [...rest.matchAll(/--([a-z-]+)/g)].map(([, option = '']) => option)
+      const known = { ...GLOBAL, ...command?.options }
+      if (!command || options.some((option) => !(option in known)))
+        wrong.push(`${path}: wimcast ${noun} ${verb}${rest}`)
+    }
+  }
+  expect(wrong).toEqual([])
+  expect(named).toBeGreaterThan(40)
 })
 
 describe('words', () => {

@@ -90,6 +90,7 @@ test('every key can be given in all three ways', () => {
     tftp: '127.0.0.1:69',
     socket: '/s',
     'import-roots': '/a,/b',
+    'export-roots': '/e',
     wimlib: '/w.so',
     'tls-certificate': '/c.pem',
     'tls-key': '/k.pem',

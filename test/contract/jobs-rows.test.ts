@@ -238,6 +238,38 @@ describe('a stop', () => {
   })
 })
 
+test('a commit that did not come to be is no end: the job failed', async () => {
+  const { id } = start(async (context) => {
+    opened.db.transaction(() => {
+      context.committed({ made: 1 })
+      throw new Error('the commit failed')
+    })
+    return ok({ made: 1 })
+  })
+  expect(await jobs.ended(id)).toMatchObject({ state: 'failed', result: null, error: { code: 'unavailable' } })
+})
+
+test('what goes wrong after the commit does not undo it', async () => {
+  const { id } = start(async (context) => {
+    opened.db.transaction(() => context.committed({ made: 1 }))
+    throw new Error('the file could not be unlinked')
+  })
+  expect(await jobs.ended(id)).toMatchObject({ state: 'done', result: { made: 1 } })
+})
+
+test('one that is told as done keeps nobody from its lane', async () => {
+  const { run, begun, go } = gate()
+  const { id } = start(run)
+  const context = await begun
+  expect(jobs.isBusy('a')).toBe(true)
+  opened.db.transaction(() => context.committed({ made: 1 }))
+  // It still clears away.
+  expect(jobs.show(id)).toMatchObject({ value: { state: 'done' } })
+  expect(jobs.isBusy('a')).toBe(false)
+  go(ok({ made: 1 }))
+  await jobs.ended(id)
+})
+
 test('a database that takes no row ends no process, and the job ends', async () => {
   const { run, begun, go } = gate()
   const { id } = start(run)

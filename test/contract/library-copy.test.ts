@@ -4,7 +4,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ERRNO, SystemError } from '../../ffi/libc/errno.ts'
-import { type CopyBytes, openCopy } from '../../src/library/copy-bytes.ts'
+import { type CopyBytes, openCopy } from '../../src/library/store/copy-bytes.ts'
 import { sampleBytes } from '../fixtures/wims.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'wimcast-copy-'))

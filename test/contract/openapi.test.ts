@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CODES } from '../../src/base/refusal.ts'
 import { openTestApi } from '../fixtures/api.ts'
+import { type OpenApi, wrongAnswer } from '../fixtures/openapi.ts'
 
 type Schema = { readonly [key: string]: unknown }
 type Parameter = { readonly name: string; readonly in: string; readonly required?: boolean; readonly schema?: Schema }
@@ -86,7 +87,8 @@ test('every schema has a type that JSON Schema knows; objects list what they req
   for (const [at, schema] of objectsIn(document.components.schemas)) {
     if (at.endsWith('/properties')) continue
     const { type, properties, required, items } = schema
-    if (type !== undefined && !types.has(String(type))) wrong.push(`${at}: type ${String(type)}`)
+    const named = type === undefined ? [] : [type].flat()
+    if (!named.every((one) => types.has(String(one)))) wrong.push(`${at}: type ${String(type)}`)
     if (type === 'array' && items === undefined) wrong.push(`${at}: no items`)
     if (properties !== undefined && Array.isArray(required))
       for (const name of required)
@@ -132,4 +134,21 @@ test('every operation is described: summary, security, parameters, answers, refu
 test('the codes of refusals are those of the program', () => {
   const { properties } = document.components.schemas['Refusal'] as { properties: { code: { enum: readonly string[] } } }
   expect([...properties.code.enum].sort()).toEqual(Object.keys(CODES).sort())
+})
+
+test('an answer of another form is noticed: fixtures/api.ts looks at every one', () => {
+  const wrong = (path: string, status: number, body: unknown): string[] =>
+    wrongAnswer(
+      document as unknown as OpenApi,
+      { method: 'GET', path },
+      { status, type: 'application/json', text: JSON.stringify(body) },
+    )
+  const me = { kind: 'local', name: 'local', role: 'admin' }
+  expect(wrong('/api/me', 200, me)).toEqual([])
+  expect(wrong('/api/me', 200, { ...me, role: 'root' })).toEqual(['answer.role is "root"'])
+  expect(wrong('/api/me', 200, { ...me, name: null })).toEqual(['answer.name is null, not string'])
+  expect(wrong('/api/me', 200, { kind: 'local', role: 'admin' })).toEqual(['answer.name is missing'])
+  expect(wrong('/api/me', 200, { ...me, id: 1 })).toEqual(['answer.id is not documented'])
+  expect(wrong('/api/me', 201, me)).toEqual(['status 201 is not documented'])
+  expect(wrong('/api/groups/none?x=y', 404, { code: 'none', message: '', hint: '' })).toEqual(['answer.code is "none"'])
 })

@@ -14,6 +14,14 @@ test('columns line up, wide characters and numbers too', () => {
   expect(table([{ title: 'NAME' }], [])).toBe('NAME')
 })
 
+test('the last column is broken where the terminal ends, and nowhere when there is none', () => {
+  const columns = [{ title: 'KEY' }, { title: 'WHAT' }]
+  const rows = [['key', 'one two three four five six seven']]
+  expect(table(columns, rows, 30)).toBe('KEY  WHAT\nkey  one two three four five\n     six seven')
+  expect(table(columns, rows, 20)).toBe('KEY  WHAT\nkey  one two three four five six seven')
+  expect(table(columns, rows)).toBe('KEY  WHAT\nkey  one two three four five six seven')
+})
+
 test.each([
   ['\u001b[2J', '\ufffd[2J'],
   ['a\r\nb\tc', 'a\ufffd\ufffdb\ufffdc'],

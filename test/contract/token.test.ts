@@ -111,6 +111,16 @@ describe('names', () => {
   })
 })
 
+describe('machine groups', () => {
+  const grouped = (...machineGroups: string[]) => newToken({ name: 'n', role: 'viewer', machineGroups }, testClock())
+  test('are kept as audiences name them', () => {
+    expect(must(grouped(' Lab 1 ', 'Lab 1', 'Bu\u0308ro')).row.machineGroups).toEqual(['Lab 1', 'Büro'])
+  })
+  test.each(['', ' ', 'a\0', 'a\nb', '\u202eb', '\ud800'])('%j is none', (text) => {
+    expect(grouped('ok', text)).toMatchObject({ ok: false, error: { code: 'bad-name' } })
+  })
+})
+
 describe('who asks', () => {
   test('without a header: anonymous, at the door it came by', () => {
     const { store, clock } = given()
@@ -121,7 +131,7 @@ describe('who asks', () => {
   test.each(['Bearer ', 'bearer ', 'BEARER   '])('"%s<token>" is the token', (scheme) => {
     const { store, clock, text } = given('admin')
     const who = principalOf(`${scheme}${text}`, store, clock, HTTPS)
-    expect(who).toEqual(ok({ kind: 'token', name: 'backup', role: 'admin', address: '192.0.2.7' }))
+    expect(who).toEqual(ok({ kind: 'token', name: 'backup', role: 'admin', machineGroups: [], address: '192.0.2.7' }))
   })
 
   test.each<[string, (text: string) => string]>([

@@ -22,7 +22,7 @@ import {
   readResourceHeader,
   writeResourceHeader,
 } from '../../src/wim/header.ts'
-import { decodeNeeds, encodeNeeds, indexNeeds, NeedsBuilder, unionNeeds } from '../../src/wim/needs.ts'
+import { decodeNeeds, encodeNeeds, NeedsBuilder, unionNeeds } from '../../src/wim/needs.ts'
 import { must } from '../fixtures/library.ts'
 
 const GOOD = {
@@ -203,7 +203,7 @@ describe('needs', () => {
         -1,
       )
     expect(decodeNeeds(encodeNeeds(needs))).toEqual(needs)
-    const index = indexNeeds(needs)
+    const index = new Sha1Index(needs.sha1)
     expect(needs.refCount[index.find(hashOf(1))]).toBe(2)
     expect(needs.refCount[index.find(hashOf(2999))]).toBe(1)
   })

@@ -6,7 +6,14 @@ import { join } from 'node:path'
 import { decodeBlobTable, metadataEntries, resourceAt } from '../../src/wim/blob-table.ts'
 import { decodeHeader, HEADER_FLAG } from '../../src/wim/header.ts'
 import { readTree } from '../../src/wim/metadata.ts'
-import { type LoadedSegment, loadedSegment, planSegment, segmentBytes, writeSegment } from '../../src/wim/segment.ts'
+import {
+  type LoadedSegment,
+  layOutSegment,
+  loadedSegment,
+  planSegment,
+  segmentBytes,
+  writeLayout,
+} from '../../src/wim/segment.ts'
 import { openSource, type Source } from '../../src/wim/source.ts'
 import { buildView, type View, type ViewImage } from '../../src/wim/view.ts'
 import { decodeXml, renameImage } from '../../src/wim/xml.ts'
@@ -42,11 +49,17 @@ function importImages(indexes: number[], held: LoadedSegment[], name: string): (
   expect(missing).toBe(0)
   const path = join(folder, name)
   const out = openSync(path, 'w')
-  const { sizeBytes: size } = writeSegment(source, plan, out, Buffer.alloc(16, 9), copyRange)
+  const layout = layOutSegment(source.table, plan, { rpFix: true, guid: Buffer.alloc(16, 9) })
+  writeLayout(
+    layout,
+    source.parts.map((part) => part.fd),
+    out,
+    copyRange,
+  )
   closeSync(out)
   const bytes = new Uint8Array(readFileSync(path))
-  expect(bytes.length).toBe(size)
-  expect(size).toBeLessThanOrEqual(segmentBytes(plan))
+  expect(bytes.length).toBe(layout.frame.sizeBytes)
+  expect(bytes.length).toBeLessThanOrEqual(segmentBytes(plan))
   const { blobTable } = must(decodeHeader(bytes))
   const table = must(decodeBlobTable(bytes.subarray(blobTable.offset, blobTable.offset + blobTable.sizeInWim)))
   return { path, bytes, loaded: loadedSegment(table), images: indexes }
@@ -181,6 +194,33 @@ describe('views', () => {
     const before = must(buildView([viewImage(1)], loaded().slice(0, 1), { rpFix: false }))
     const after = must(buildView([viewImage(1)], loaded(), { rpFix: false }))
     expect(after).toEqual(before)
+  })
+
+  test('out of the segments they read alone, in the same order, are the same bytes', () => {
+    // The first and the last hold content 1, so the order decides whose copy is read; the one between is not read.
+    const [one] = loaded()
+    const other = importImages([3], [], 'other.wim').loaded
+    const last = importImages([2], [], 'last.wim').loaded
+    if (!one) throw new Error('no segment')
+    const of = (segments: LoadedSegment[]): View =>
+      must(
+        buildView(
+          [{ ...viewImage(2), segment: segments.indexOf(last), metadata: metadataEntries(last.table)[0] ?? -1 }],
+          segments,
+          { rpFix: false },
+        ),
+      )
+    const full = of([one, other, last])
+    const read = full.extents.flatMap((extent) => ('segment' in extent ? [extent.segment] : []))
+    expect(read).toEqual([0, 2])
+    const only = of([one, last])
+    const place = [0, undefined, 1]
+    expect(only).toEqual({
+      ...full,
+      extents: full.extents.map((extent) =>
+        'segment' in extent ? { ...extent, segment: place[extent.segment] ?? -1 } : extent,
+      ),
+    })
   })
 
   test('of another name, another order, another flag have another etag', () => {

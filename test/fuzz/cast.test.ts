@@ -27,7 +27,18 @@ function randomFrom(seed: number): () => number {
 const geometry = geometryOf(1e6)
 const seeds: Uint8Array[] = [
   encodeBeacon(
-    { sessionId: 1n, epoch: 1, sequence: 1, pass: 1, block: 1, rateKbit: 1, backoffMs: 5, state: 'idle' },
+    {
+      sessionId: 1n,
+      epoch: 1,
+      sequence: 1,
+      pass: 1,
+      block: 1,
+      rateKbit: 1,
+      backoffMs: 5,
+      state: 'held',
+      ready: 1,
+      wanted: 2,
+    },
     1,
     KEY,
   ),

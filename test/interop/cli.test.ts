@@ -11,6 +11,7 @@ import {
   watch,
   writeFileSync,
 } from 'node:fs'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { writeWim } from '../fixtures/api.ts'
@@ -433,6 +434,11 @@ const HOSTILE = {
   group: 'G\u0007',
   fileName: 'x.wim',
   public: false,
+  enabled: true,
+  version: '\u009b2J',
+  comment: '\u0007',
+  bootDefault: false,
+  hasUnattend: false,
   sizeBytes: 1000,
   path: 'images/G/x.wim',
   facts: {
@@ -458,6 +464,17 @@ const JOB = {
   totalBytes: 2,
   startedBy: '\u009b',
   createdAtMs: 0,
+}
+
+/** Answers what an export asks before it downloads; true when it is the download that is asked for. */
+function answerExport(request: IncomingMessage, to: ServerResponse): boolean {
+  const url = request.url ?? ''
+  if (request.method === 'GET' && url.includes('/content')) return true
+  if (url.includes('/content')) to.writeHead(200, { 'Content-Length': 1000 }).end()
+  else if (!url.startsWith('/api/exports'))
+    to.setHeader('Content-Type', 'application/json').end(JSON.stringify(HOSTILE))
+  else to.writeHead(400).end(JSON.stringify({ code: 'bad-path', message: 'no export root', hint: 'h' }))
+  return false
 }
 
 describe('an appliance that is slow, broken or hostile', () => {
@@ -496,9 +513,7 @@ describe('an appliance that is slow, broken or hostile', () => {
     async (signal) => {
       const socket = join(dir, `${signal}.sock`)
       await using _impostor = await startImpostor(socket, (request, to) => {
-        if (request.url?.startsWith('/api/'))
-          to.setHeader('Content-Type', 'application/json').end(JSON.stringify(HOSTILE))
-        else to.writeHead(200, { 'Content-Length': 1000 }).write('MSWIM')
+        if (answerExport(request, to)) to.writeHead(200, { 'Content-Length': 1000 }).write('MSWIM')
       })
       const out = mkdtempSync(join(dir, 'export-'))
       const began = Promise.withResolvers<void>()
@@ -516,9 +531,7 @@ describe('an appliance that is slow, broken or hostile', () => {
   test('a download that ends early is told, and leaves nothing', async () => {
     const socket = join(dir, 'short.sock')
     await using _impostor = await startImpostor(socket, (request, to) => {
-      if (request.url?.startsWith('/api/'))
-        to.setHeader('Content-Type', 'application/json').end(JSON.stringify(HOSTILE))
-      else to.writeHead(200, { 'Content-Length': 1000 }).write('MSWIM', () => to.destroy())
+      if (answerExport(request, to)) to.writeHead(200, { 'Content-Length': 1000 }).write('MSWIM', () => to.destroy())
     })
     const out = mkdtempSync(join(dir, 'short-'))
     const ran = await run(['image', 'export', 'x', '--to', join(out, 'x.wim'), '--json'], { WIMCAST_SOCKET: socket })

@@ -6,12 +6,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { silentLog } from '../../src/base/log.ts'
 import { contents, doomedFiles, installImages, segments, transmissions } from '../../src/db/schema.ts'
-import { openContents } from '../../src/library/contents.ts'
-import type { InstallImage } from '../../src/library/rows.ts'
-import { openSegmentFiles } from '../../src/library/segment-files.ts'
+import type { InstallImage, Selector } from '../../src/library/rows.ts'
+import { openContents } from '../../src/library/store/contents.ts'
+import { openSegmentFiles } from '../../src/library/store/segment-files.ts'
 import { isMetadata } from '../../src/wim/blob-table.ts'
 import { openSource } from '../../src/wim/source.ts'
-import { must, type Opened, openTestLibrary, readPiece, saveContent } from '../fixtures/library.ts'
+import { BY, LOCAL, must, type Opened, openTestLibrary, readPiece, saveContent } from '../fixtures/library.ts'
 import { applied, capture, differences, HAS_STOCK, imagex, makeTree, treeOf } from '../fixtures/wims.ts'
 
 const T = 60_000
@@ -42,8 +42,15 @@ afterEach(async () => {
 }, T)
 
 const groupDir = (): string => join(opened.dataDir, 'groups', '1')
-const segmentNames = (): string[] => readdirSync(groupDir()).filter((name) => name.endsWith('.wim'))
+const wims = (dir: string): string[] => readdirSync(dir).filter((name) => name.endsWith('.wim'))
+const segmentNames = (): string[] => wims(groupDir())
 const diskBytes = (): number => segmentNames().reduce((sum, name) => sum + statSync(join(groupDir(), name)).size, 0)
+
+/** Into the trash, and out of it. */
+async function removeForGood(selector: Selector): Promise<void> {
+  must(opened.library.images.remove(selector, BY))
+  must(await opened.library.trash.empty({}, BY))
+}
 
 async function viewOf(image: InstallImage | undefined): Promise<string> {
   if (!image) throw new Error('no image')
@@ -85,7 +92,7 @@ describe.skipIf(!HAS_STOCK)('a group', () => {
         rows.length * 208 + 50 * [...segmentNames()].reduce((sum, name) => sum + countOf(join(groupDir(), name)), 0)
       expect(diskBytes() - both.blobs - both.trees - entries).toBeLessThan(6000)
       expect(both.blobs).toBeLessThan(0.6 * (union(files.pro).blobs + union(files.home).blobs))
-      const report = must(opened.library.groups.show('G'))
+      const report = must(opened.library.groups.show('G', LOCAL))
       expect(report).toMatchObject({ images: 2, storedBytes: diskBytes() })
       expect(report.apparentBytes).toBeGreaterThan(1.6 * report.storedBytes)
       for (const image of [...pro, ...home]) await viewOf(image)
@@ -134,8 +141,9 @@ describe.skipIf(!HAS_STOCK)('a group', () => {
         opened.library.images.copy(
           { name: 'pro' },
           { newName: 'Kiosk', newFileName: 'kiosk', newDescription: 'for the hall' },
+          BY,
         ),
-      )
+      ).image
       expect(copy).toMatchObject({
         name: 'Kiosk',
         fileName: 'kiosk.wim',
@@ -151,13 +159,13 @@ describe.skipIf(!HAS_STOCK)('a group', () => {
       expect(
         differences(treeOf(await applied(view, 1, fresh())), treeOf(await applied(files.pro, 1, fresh()))),
       ).toEqual([])
-      expect(opened.library.images.copy({ name: 'Pro' }, { newName: 'x', newFileName: 'PRO.wim' })).toMatchObject({
+      expect(opened.library.images.copy({ name: 'Pro' }, { newName: 'x', newFileName: 'PRO.wim' }, BY)).toMatchObject({
         ok: false,
         error: { code: 'exists' },
       })
 
       // The original goes, the copy stays whole.
-      must(opened.library.images.remove({ name: 'Pro' }))
+      await removeForGood({ name: 'Pro' })
       expect(await opened.library.collect(1)).toBe(0)
       await viewOf(copy)
     },
@@ -172,7 +180,7 @@ describe.skipIf(!HAS_STOCK)('a group', () => {
       const [home] = await opened.imported(files.home)
       const full = diskBytes()
       // Pro came first: its segment holds what Home shares with it, so it stays until Home goes too.
-      must(opened.library.images.remove({ name: 'Pro' }))
+      await removeForGood({ name: 'Pro' })
       await opened.library.collect(1)
       expect(diskBytes()).toBe(full)
       await viewOf(home)
@@ -182,18 +190,19 @@ describe.skipIf(!HAS_STOCK)('a group', () => {
       })
 
       await opened.imported(files.pro)
-      must(opened.library.images.remove({ name: 'Home' }))
+      await removeForGood({ name: 'Home' })
       await opened.library.collect(1)
       const names = segmentNames()
       expect(names).toContain(proSegment ?? '')
       expect(names.length).toBe(2)
-      await viewOf(must(opened.library.images.show({ name: 'Pro' })))
+      await viewOf(must(opened.library.images.show({ name: 'Pro' }, LOCAL)))
 
-      must(opened.library.images.remove({ name: 'Pro' }))
+      await removeForGood({ name: 'Pro' })
       await opened.library.collect(1)
-      expect(readdirSync(groupDir())).toEqual([])
+      expect(segmentNames()).toEqual([])
       expect(opened.snapshot()).toMatchObject({ segments: [], contents: [], images: [] })
-      expect(await opened.library.groups.remove('G')).toMatchObject({ ok: true })
+      expect(opened.library.groups.remove('G', {}, BY)).toMatchObject({ ok: true })
+      must(await opened.library.trash.empty({}, BY))
       expect(readdirSync(join(opened.dataDir, 'groups'))).toEqual([])
     },
     T,
@@ -206,9 +215,9 @@ describe.skipIf(!HAS_STOCK)('a group', () => {
       const content = must(await opened.library.images.content(pro ?? fail()))
       const expected = await Bun.file(await saveContent(content, fresh())).bytes()
       const reader = must(await content.open())
-      must(opened.library.images.remove({ name: 'Pro' }))
+      await removeForGood({ name: 'Pro' })
       await opened.library.collect(1)
-      expect(readdirSync(groupDir())).toEqual([])
+      expect(segmentNames()).toEqual([])
       for (const piece of reader.pieces)
         expect(Buffer.compare(readPiece(piece), expected.subarray(piece.at, piece.at + piece.length))).toBe(0)
       reader[Symbol.dispose]()
@@ -223,7 +232,7 @@ describe.skipIf(!HAS_STOCK)('a group', () => {
     async () => {
       const [pro] = await opened.imported(files.pro)
       await opened.imported(files.home)
-      must(opened.library.images.remove({ name: 'Home' }))
+      await removeForGood({ name: 'Home' })
       const real = openSegmentFiles()
       let collected = false
       const contents = openContents({
@@ -264,13 +273,13 @@ describe.skipIf(!HAS_STOCK)('a group', () => {
         createdAtMs: 1,
       }
       opened.db.insert(transmissions).values(lease).run()
-      must(opened.library.images.remove({ name: 'Pro' }))
+      await removeForGood({ name: 'Pro' })
       expect(await opened.library.collect(1)).toBe(0)
       await viewOf(pro)
-      expect(await opened.library.groups.remove('G')).toMatchObject({ ok: false, error: { code: 'in-use' } })
+      expect(opened.library.groups.remove('G', {}, BY)).toMatchObject({ ok: false, error: { code: 'in-use' } })
       opened.db.update(transmissions).set({ contentId: null, open: false }).run()
       expect(await opened.library.collect(1)).toBeGreaterThan(0)
-      expect(readdirSync(groupDir())).toEqual([])
+      expect(segmentNames()).toEqual([])
     },
     T,
   )
@@ -301,13 +310,13 @@ describe.skipIf(!HAS_STOCK)('a group', () => {
       await opened.imported(files.pro)
       const { shelf, images } = opened.library
       const anybody = { kind: 'anonymous', door: 'http', address: '192.0.2.1' } as const
-      const viewer = { kind: 'token', name: 't', role: 'viewer', address: '192.0.2.1' } as const
+      const viewer = { kind: 'token', name: 't', role: 'viewer', machineGroups: [], address: '192.0.2.1' } as const
       expect(await shelf.find('images/g/PRO.WIM', viewer)).toMatchObject({
         fileName: 'pro.wim',
         mediaType: 'application/octet-stream',
       })
       expect(await shelf.find('images/G/pro.wim', anybody)).toBeUndefined()
-      must(images.set({ name: 'Pro' }, { isPublic: true }))
+      must(images.set({ name: 'Pro' }, { isPublic: true }, BY))
       expect(await shelf.find('images/G/pro.wim', anybody)).toMatchObject({ fileName: 'pro.wim' })
       for (const path of [
         'images/G',
@@ -332,10 +341,10 @@ describe.skipIf(!HAS_STOCK)('a group', () => {
       const etag = async (image: InstallImage | undefined): Promise<string> =>
         must(await images.content(image ?? fail())).etag
       const first = await etag(pro)
-      const renamed = must(images.set({ name: 'Pro' }, { name: 'Pro 2' }))
+      const renamed = must(images.set({ name: 'Pro' }, { name: 'Pro 2' }, BY))
       expect(await etag(renamed)).not.toBe(first)
-      expect(await etag(must(images.set({ name: 'Pro 2' }, { name: 'Pro' })))).toBe(first)
-      expect(images.set({ name: 'Pro' }, { name: '\0' })).toMatchObject({ ok: false, error: { code: 'bad-name' } })
+      expect(await etag(must(images.set({ name: 'Pro 2' }, { name: 'Pro' }, BY)))).toBe(first)
+      expect(images.set({ name: 'Pro' }, { name: '\0' }, BY)).toMatchObject({ ok: false, error: { code: 'bad-name' } })
       // It stays when the group grows and when the appliance starts anew.
       await opened.imported(files.home)
       expect(await etag(pro)).toBe(first)
@@ -353,10 +362,10 @@ describe.skipIf(!HAS_STOCK)('a group', () => {
     'a group is not removed under an import, and is afterwards',
     async () => {
       const job = must(opened.start(files.pro))
-      expect(await opened.library.groups.remove('G')).toMatchObject({ ok: false, error: { code: 'in-use' } })
+      expect(opened.library.groups.remove('G', {}, BY)).toMatchObject({ ok: false, error: { code: 'in-use' } })
       expect(await opened.jobs.ended(job.id)).toMatchObject({ state: 'done' })
-      must(opened.library.images.remove({ name: 'Pro' }))
-      expect(await opened.library.groups.remove('G')).toMatchObject({ ok: true })
+      await removeForGood({ name: 'Pro' })
+      expect(opened.library.groups.remove('G', {}, BY)).toMatchObject({ ok: true })
     },
     T,
   )
@@ -376,24 +385,30 @@ describe.skipIf(!HAS_STOCK)('a group', () => {
 
   test('groups and their names', async () => {
     const { groups, images } = opened.library
-    expect(groups.create('g')).toMatchObject({ ok: false, error: { code: 'exists' } })
-    expect(groups.create('a/b')).toMatchObject({ ok: false, error: { code: 'bad-name' } })
-    expect(groups.show('nobody')).toMatchObject({ ok: false, error: { code: 'not-found', facts: { groups: ['G'] } } })
+    expect(groups.create('g', BY)).toMatchObject({ ok: false, error: { code: 'exists' } })
+    expect(groups.create('a/b', BY)).toMatchObject({ ok: false, error: { code: 'bad-name' } })
+    expect(groups.show('nobody', LOCAL)).toMatchObject({
+      ok: false,
+      error: { code: 'not-found', facts: { groups: ['G'] } },
+    })
     await opened.imported(files.pro)
-    expect(await groups.remove('g')).toMatchObject({ ok: false, error: { code: 'in-use' } })
-    must(groups.create('H'))
-    expect(images.show({ name: 'Pro' })).toMatchObject({
+    expect(groups.remove('g', {}, BY)).toMatchObject({ ok: false, error: { code: 'in-use' } })
+    must(groups.create('H', BY))
+    expect(images.show({ name: 'Pro' }, LOCAL)).toMatchObject({
       ok: false,
       error: { code: 'ambiguous', facts: { groups: ['G', 'H'] } },
     })
-    expect(images.show({ name: 'Pro', group: 'G' })).toMatchObject({ ok: true })
-    expect(images.show({ name: 'Nobody', group: 'G' })).toMatchObject({ ok: false, error: { code: 'not-found' } })
-    must(images.copy({ name: 'Pro', group: 'G' }, { newName: 'pro', newFileName: 'other' }))
-    expect(images.show({ name: 'Pro', group: 'G' })).toMatchObject({
+    expect(images.show({ name: 'Pro', group: 'G' }, LOCAL)).toMatchObject({ ok: true })
+    expect(images.show({ name: 'Nobody', group: 'G' }, LOCAL)).toMatchObject({
       ok: false,
-      error: { code: 'ambiguous', facts: { files: ['pro.wim', 'other.wim'] } },
+      error: { code: 'not-found' },
     })
-    expect(must(images.show({ name: 'Pro', group: 'G', file: 'OTHER' }))).toMatchObject({ name: 'pro' })
+    must(images.copy({ name: 'Pro', group: 'G' }, { newName: 'pro', newFileName: 'other' }, BY))
+    expect(images.show({ name: 'Pro', group: 'G' }, LOCAL)).toMatchObject({
+      ok: false,
+      error: { code: 'ambiguous', facts: { files: ['other.wim', 'pro.wim'] } },
+    })
+    expect(must(images.show({ name: 'Pro', group: 'G', file: 'OTHER' }, LOCAL))).toMatchObject({ name: 'pro' })
   })
 })
 
@@ -417,7 +432,6 @@ describe.skipIf(!HAS_STOCK)('a start', () => {
       opened.db.insert(doomedFiles).values({ groupId: 1, fileName: 'seg-doomed.wim' }).run()
       await using again = await restarted((dataDir) => {
         writeFileSync(join(dataDir, 'groups/1/seg-doomed.wim'), 'x')
-        writeFileSync(join(dataDir, 'groups/1/seg-doomed.wim.json'), '{}')
         writeFileSync(join(dataDir, 'work/left'), 'x')
       })
       expect(again.snapshot()).toEqual(before)
@@ -437,7 +451,7 @@ describe.skipIf(!HAS_STOCK)('a start', () => {
       })
       expect(again.log.filter((line) => line.startsWith('library.unknown-file'))).toEqual([
         'library.unknown-file name=77',
-        'library.unknown-file group=G name=seg-unknown.wim',
+        'library.unknown-file group=G name=seg-unknown.wim hint="wimcast library rebuild"',
       ])
       expect(readdirSync(join(again.dataDir, 'groups/1'))).toContain('seg-unknown.wim')
     },
@@ -449,7 +463,7 @@ describe.skipIf(!HAS_STOCK)('a start', () => {
     async () => {
       await opened.imported(files.pro)
       const { dataDir } = opened
-      const before = readdirSync(join(dataDir, 'groups/1')).sort()
+      const before = wims(join(dataDir, 'groups/1'))
       expect(
         await restarted(() => {
           for (const name of readdirSync(dataDir)) if (name.startsWith('wimcast.db')) rmSync(join(dataDir, name))
@@ -458,7 +472,7 @@ describe.skipIf(!HAS_STOCK)('a start', () => {
           (error: unknown) => String(error),
         ),
       ).toContain('knows no image group')
-      expect(readdirSync(join(dataDir, 'groups/1')).sort()).toEqual(before)
+      expect(wims(join(dataDir, 'groups/1'))).toEqual(before)
     },
     T,
   )
@@ -480,7 +494,7 @@ describe.skipIf(!HAS_STOCK)('a start', () => {
     'with a segment missing or damaged: named in the log, its images unreadable, the others whole',
     async () => {
       const [pro] = await opened.imported(files.pro)
-      must(opened.library.groups.create('Other'))
+      must(opened.library.groups.create('Other', BY))
       const [home] = await opened.imported(files.home, { group: 'Other' })
       const name = segmentNames()[0] ?? ''
       let again = await restarted((dataDir) => renameSync(join(dataDir, 'groups/1', name), join(dataDir, 'kept.wim')))
@@ -535,3 +549,17 @@ function linkOf(fd: string): string {
 function fail(): never {
   throw new Error('missing')
 }
+
+test('a group whose folder cannot be made is none', async () => {
+  await using opened = await openTestLibrary()
+  const { groups } = opened.library
+  const blocked = join(opened.dataDir, 'groups/2')
+  writeFileSync(blocked, 'x')
+  expect(() => groups.create('H', BY)).toThrow()
+  expect(groups.list(LOCAL).map(({ name }) => name)).toEqual(['G'])
+  rmSync(blocked)
+  expect(must(groups.create('H', { ...BY, dryRun: true })).name).toBe('H')
+  expect(readdirSync(join(opened.dataDir, 'groups'))).toEqual(['1'])
+  must(groups.create('H', BY))
+  expect(readdirSync(join(opened.dataDir, 'groups')).sort()).toEqual(['1', '2'])
+})
