@@ -23,9 +23,11 @@ import { type Door, openHttp } from './http/listen.ts'
 import type { SelfCommand } from './jobs/child.ts'
 import { openJobs } from './jobs/jobs.ts'
 import { openLibrary } from './library/library.ts'
+import { allGroups } from './library/rows.ts'
 import { openSettings } from './settings/settings.ts'
 import { openTftp } from './tftp/server.ts'
 import { openTransmissions, type Transmissions } from './transmissions/transmissions.ts'
+import { openUpkeep } from './upkeep/upkeep.ts'
 import { VERSION, versions } from './version.ts'
 
 export type Appliance = AsyncDisposable & {
@@ -75,6 +77,20 @@ export async function openAppliance(config: Config, deps: Deps): Promise<Applian
     }),
   )
   const backups = openBackups({ dataDir: config.data, jobs, changes, clock, self: deps.self, version: VERSION })
+  opened.use(
+    openUpkeep({
+      settings,
+      changes,
+      clock,
+      log,
+      groups: () => allGroups(db),
+      scrub: (by) => library.scrubs.start({}, by),
+      emptyTrash: (olderThanDays, by) => library.trash.empty({ olderThanDays }, by),
+      reclaimableShare: library.sharing.reclaimableShare,
+      compact: (group, by) => library.compact(group, {}, by),
+      ended: jobs.ended,
+    }),
+  )
   const late: { transmissions?: Transmissions } = {}
   const casts = opened.use(
     openCasts({
