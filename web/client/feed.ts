@@ -4,6 +4,7 @@
  */
 import type { ApiClient, Cast, Group, Job, Refusal } from './api.ts'
 import { refusalOf } from './api.ts'
+import type { Resources } from './resources.ts'
 import { createSseParser, type ServerEvent } from './sse.ts'
 import { change, placed, read } from './store.ts'
 
@@ -11,39 +12,52 @@ const FIRST_WAIT_MS = 500
 const LONGEST_WAIT_MS = 15_000
 /** The appliance sends a comment every 15 s; after two that did not come, the connection is dead. */
 const SILENCE_MS = 40_000
+const ROOM_WAIT_MS = 400
 
 export type FeedDeps = {
   readonly api: ApiClient
+  readonly resources: Resources
   readonly signal: AbortSignal
   readonly onSignedOut: (refusal: Refusal) => void
 }
 
 /** Runs until the signal. */
 export async function follow(deps: FeedDeps): Promise<void> {
-  const { api, signal, onSignedOut } = deps
+  const { api, resources, signal, onSignedOut } = deps
   let failures = 0
-  let imagesAsked = 0
+  let later: ReturnType<typeof setTimeout> | undefined
 
-  /** Images are not in the feed: they are asked for when it says that the library changed. The last question wins. */
-  async function refreshImages(): Promise<void> {
-    imagesAsked += 1
-    const mine = imagesAsked
-    const images = await api.images()
-    if (mine === imagesAsked && images.ok && !signal.aborted) change({ images: images.value })
+  /** What no event carries, and any may have changed: the lines of the audit log, say. Many events, one question. */
+  function refreshRoomLater(): void {
+    if (later !== undefined) return
+    later = setTimeout(() => {
+      later = undefined
+      if (!signal.aborted) resources.refreshRoom()
+    }, ROOM_WAIT_MS)
   }
 
   function take({ event, data }: ServerEvent): void {
     switch (event) {
       case 'library':
         change({ groups: JSON.parse(data) as Group[] })
-        refreshImages()
+        resources.refresh('images', 'trash')
+        refreshRoomLater()
         break
-      case 'job':
-        change({ jobs: placed(read().jobs, JSON.parse(data) as Job) })
+      case 'job': {
+        const job = JSON.parse(data) as Job
+        const before = read().jobs.find(({ id }) => id === job.id)
+        change({ jobs: placed(read().jobs, job) })
+        // Its progress changes nothing else.
+        if (before?.state !== job.state) refreshRoomLater()
         break
-      case 'cast':
-        change({ casts: placed(read().casts, JSON.parse(data) as Cast) })
+      }
+      case 'cast': {
+        const cast = JSON.parse(data) as Cast
+        const before = read().casts.find(({ id }) => id === cast.id)
+        change({ casts: placed(read().casts, cast) })
+        if (before?.endedAtMs !== cast.endedAtMs || before?.startedAtMs !== cast.startedAtMs) refreshRoomLater()
         break
+      }
     }
   }
 
@@ -63,6 +77,7 @@ export async function follow(deps: FeedDeps): Promise<void> {
       if (response.status === 401) return onSignedOut(await refusalOf(response))
       if (!response.ok || !response.body) return
       change({ connection: 'live' })
+      resources.refreshRoom()
       failures = 0
       const parser = createSseParser()
       const decoder = new TextDecoder()

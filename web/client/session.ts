@@ -1,15 +1,16 @@
 /** Signing in and out. The token lives in this tab alone (sessionStorage) and goes nowhere but into the header. */
-
 import type { Result } from '../../src/base/result.ts'
 import type { Refusal } from './api.ts'
 import { type ApiClient, openApi } from './api.ts'
 import { follow } from './feed.ts'
-import { change, forget, read, tell, tellRefusal } from './store.ts'
+import { openResources, type Resources } from './resources.ts'
+import { parseRoute } from './route.ts'
+import { type Action, change, forget, tell, tellRefusal } from './store.ts'
 import { text } from './text.ts'
 
 const KEY = 'wimcast.token'
 
-type Open = { readonly api: ApiClient; readonly over: AbortController }
+type Open = { readonly api: ApiClient; readonly resources: Resources; readonly over: AbortController }
 let open: Open | undefined
 
 export async function signIn(token: string): Promise<void> {
@@ -28,9 +29,15 @@ export async function signIn(token: string): Promise<void> {
   }
   sessionStorage.setItem(KEY, token)
   const over = new AbortController()
-  open = { api, over }
+  const resources = openResources(api, over.signal)
+  open = { api, resources, over }
   change({ signingIn: false, session: { me: me.value, version: version.value }, connection: 'connecting' })
-  follow({ api, signal: over.signal, onSignedOut: (refusal) => signOut({ ...refusal, hint: text.signIn.over }) })
+  follow({
+    api,
+    resources,
+    signal: over.signal,
+    onSignedOut: (refusal) => signOut({ ...refusal, hint: text.signIn.over }),
+  })
 }
 
 export function signOut(because?: Refusal): void {
@@ -46,19 +53,42 @@ export function resume(): void {
   if (token !== null) signIn(token)
 }
 
-/** Asks for a change and says what came of it; the change itself comes back by the feed. */
-export async function act<T>(
+/** Another room: what it shows is asked for, and it begins at its top. */
+export function enter(): void {
+  change({ route: parseRoute(location.hash), dialog: undefined })
+  open?.resources.refreshRoom()
+  scrollTo(0, 0)
+}
+
+export function resources(): Resources | undefined {
+  return open?.resources
+}
+
+/** Nobody is signed in any more: undefined. */
+export async function ask<T>(
   call: (api: ApiClient) => Promise<Result<T, Refusal>>,
-  done: (value: T) => string,
-): Promise<Refusal | undefined> {
+): Promise<Result<T, Refusal> | undefined> {
   if (!open) return undefined
   const result = await call(open.api)
-  if (result.ok) {
-    tell(done(result.value))
-    return undefined
+  if (!result.ok && result.error.code === 'not-signed-in') signOut({ ...result.error, hint: text.signIn.over })
+  // Settings and the like are in no event.
+  else if (result.ok) open?.resources.refreshRoom()
+  return result
+}
+
+/** Asks for a change outside of a dialog, and says what came of it; the change itself comes back by the feed. */
+export async function act<T>(
+  call: (api: ApiClient) => Promise<Result<T, Refusal>>,
+  done: (value: T) => string | { readonly message: string; readonly action?: Action | undefined },
+): Promise<Refusal | undefined> {
+  const result = await ask(call)
+  if (!result) return undefined
+  if (!result.ok) {
+    tellRefusal(result.error)
+    return result.error
   }
-  if (result.error.code === 'not-signed-in') signOut({ ...result.error, hint: text.signIn.over })
-  // A dialog shows its own refusals, beside the fields.
-  else if (!read().dialog) tellRefusal(result.error)
-  return result.error
+  const said = done(result.value)
+  if (typeof said === 'string') tell(said)
+  else tell(said.message, said.action)
+  return undefined
 }

@@ -1,5 +1,5 @@
 import type { Refusal } from './api.ts'
-import { RefusalNote } from './refusal.tsx'
+import { RefusalNote } from './kit/refusal.tsx'
 import { signIn } from './session.ts'
 import { change } from './store.ts'
 import { text } from './text.ts'

@@ -1,43 +1,86 @@
 /** What the page knows, as one value that is replaced; and the few ways in which it changes. */
+import type { Child } from 'hono/jsx/dom'
 import { ROLES, type Role } from '../../src/base/principal.ts'
-import type { Cast, Group, Image, Job, Me, Refusal, Version } from './api.ts'
+import type {
+  AuditLine,
+  AuditQuery,
+  Backup,
+  Cast,
+  Group,
+  Health,
+  Image,
+  Job,
+  Me,
+  Refusal,
+  Setting,
+  TrashItem,
+  Version,
+} from './api.ts'
+import { parseRoute, type Route } from './route.ts'
 
 export type Connection = 'connecting' | 'live' | 'offline'
 
-export type Dialog =
-  | { readonly kind: 'copy'; readonly image: Image }
-  | { readonly kind: 'remove'; readonly image: Image; readonly others: number }
-  | { readonly kind: 'transmit'; readonly image: Image }
-  | { readonly kind: 'stop'; readonly cast: Cast }
+/** Rendered anew each time: an element may not be in the page twice. */
+export type Dialog = { readonly id: number; readonly render: () => Child }
+
+export type Action = { readonly label: string; readonly run: () => void }
 
 export type Notice = {
   readonly id: number
-  readonly kind: 'done' | 'refused'
+  readonly kind: 'done' | 'refused' | 'working'
   readonly message: string
-  readonly hint?: string
-  readonly code?: string
+  readonly hint?: string | undefined
+  readonly code?: string | undefined
+  /** Offered right there: to take it back, say. */
+  readonly action?: Action | undefined
+  /** Of what is under way, in bytes. */
+  readonly progress?: { readonly done: number; readonly total: number } | undefined
 }
 
 export type Session = { readonly me: Me; readonly version: Version }
 
-export type State = {
+/** The newest lines that match, and whether there are older ones. */
+export type AuditPage = { readonly query: AuditQuery; readonly lines: readonly AuditLine[]; readonly more: boolean }
+
+/** Absent until they have come for the first time. */
+export type Known = {
+  readonly groups?: readonly Group[] | undefined
+  readonly images?: readonly Image[] | undefined
+  readonly trash?: readonly TrashItem[] | undefined
+  readonly health?: Health | undefined
+  readonly backups?: readonly Backup[] | undefined
+  readonly settings?: readonly Setting[] | undefined
+  readonly audit?: AuditPage | undefined
+}
+
+export type State = Known & {
   /** Absent: the sign-in form is shown. */
   readonly session?: Session | undefined
   readonly signingIn: boolean
   readonly signInRefusal?: Refusal | undefined
   readonly connection: Connection
-  /** Absent until they have come for the first time. */
-  readonly groups?: readonly Group[] | undefined
-  readonly images?: readonly Image[] | undefined
+  readonly route: Route
   readonly jobs: readonly Job[]
   readonly casts: readonly Cast[]
   readonly notices: readonly Notice[]
   readonly dialog?: Dialog | undefined
 }
 
-const EMPTY: State = { signingIn: false, connection: 'connecting', jobs: [], casts: [], notices: [] }
+const NOTHING = {
+  groups: undefined,
+  images: undefined,
+  trash: undefined,
+  health: undefined,
+  backups: undefined,
+  settings: undefined,
+  audit: undefined,
+  session: undefined,
+  dialog: undefined,
+} satisfies { readonly [K in keyof Known | 'session' | 'dialog']: undefined }
 
-let state = EMPTY
+const EMPTY = { signingIn: false, connection: 'connecting', jobs: [], casts: [], notices: [] } as const
+
+let state: State = { ...EMPTY, route: parseRoute(location.hash) }
 const listeners = new Set<() => void>()
 
 export function read(): State {
@@ -55,7 +98,7 @@ export function change(part: Partial<State>): void {
 }
 
 export function forget(signInRefusal?: Refusal): void {
-  change({ ...EMPTY, session: undefined, groups: undefined, images: undefined, dialog: undefined, signInRefusal })
+  change({ ...NOTHING, ...EMPTY, signInRefusal })
 }
 
 /** Newest first, as the API lists them; a known one is replaced. */
@@ -64,23 +107,44 @@ export function placed<T extends { readonly id: number }>(list: readonly T[], on
   return at < 0 ? [one, ...list].sort((a, b) => b.id - a.id) : list.with(at, one)
 }
 
+let lastDialog = 0
+
+export function show(render: () => Child): void {
+  lastDialog += 1
+  change({ dialog: { id: lastDialog, render } })
+}
+
 let lastNotice = 0
 const KEPT_NOTICES = 4
 /** What went well goes by itself: the page shows it anyway. A refusal waits until it is read. */
-const DONE_NOTICE_MS = 10_000
+const DONE_NOTICE_MS = 6000
+/** Long enough to see the mistake, and to press the button. */
+const ACTION_NOTICE_MS = 30_000
 
-export function tell(message: string): void {
+function add(notice: Omit<Notice, 'id'>): number {
   lastNotice += 1
-  const id = lastNotice
-  setTimeout(() => dismiss(id), DONE_NOTICE_MS)
-  change({ notices: [...state.notices, { id, kind: 'done' as const, message }].slice(-KEPT_NOTICES) })
+  change({ notices: [...state.notices, { ...notice, id: lastNotice }].slice(-KEPT_NOTICES) })
+  return lastNotice
+}
+
+export function tell(message: string, action?: Action): void {
+  const id = add({ kind: 'done', message, action })
+  setTimeout(() => dismiss(id), action ? ACTION_NOTICE_MS : DONE_NOTICE_MS)
 }
 
 export function tellRefusal({ message, hint, code }: Refusal): void {
-  lastNotice += 1
-  change({
-    notices: [...state.notices, { id: lastNotice, kind: 'refused' as const, message, hint, code }].slice(-KEPT_NOTICES),
-  })
+  add({ kind: 'refused', message, hint, code })
+}
+
+/** For what takes a while in this very tab. Tells how far it is, until it is dismissed. */
+export function tellWorking(
+  message: string,
+  action: Action,
+): { readonly id: number; readonly at: (done: number, total: number) => void } {
+  const id = add({ kind: 'working', message, action, progress: { done: 0, total: 0 } })
+  const at = (done: number, total: number): void =>
+    change({ notices: state.notices.map((one) => (one.id === id ? { ...one, progress: { done, total } } : one)) })
+  return { id, at }
 }
 
 export function dismiss(id: number): void {
