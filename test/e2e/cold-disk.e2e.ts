@@ -54,9 +54,16 @@ async function outcome(name: Name): Promise<string> {
   }
 }
 
+let casts = 0
+/** Each under a name of its own: those of an earlier test may still be open. */
+function newCast(image: Name): readonly string[] {
+  casts += 1
+  return ['cast', 'new', '--image', image, '--interface', 'lo', '--name', `${image} ${casts}`]
+}
+
 /** What a transmission of the image ends with. */
 async function castFailure(name: Name): Promise<string> {
-  const { id } = await appliance.json<{ id: number }>('cast', 'new', '--image', name, '--interface', 'lo')
+  const { id } = await appliance.json<{ id: number }>(...newCast(name))
   return until(
     20_000,
     'the end of the transmission',
@@ -110,7 +117,7 @@ test.each(['the tables', 'nothing'])(
     if (warm === 'the tables') await (await appliance.fetch('/images/G/Bad.wim', { method: 'HEAD' })).text()
     await slow.set({ hold: true })
     const downloads = [outcome('Good'), outcome('Bad'), outcome('Bad'), outcome('Good')]
-    const cast = appliance.start('cast', 'new', '--image', 'Bad', '--interface', 'lo')
+    const cast = appliance.start(...newCast('Bad'))
     const endMs = performance.now() + HANG_MS
     let calls = 0
     while (performance.now() < endMs) {
@@ -152,16 +159,7 @@ test('bytes that cannot be read fail the transfers that touch them, and nothing 
 
 test('bytes that go bad under a running transmission end it, and nothing else', async () => {
   const slow = await onColdDisk()
-  const { id } = await appliance.json<{ id: number }>(
-    'cast',
-    'new',
-    '--image',
-    'Bad',
-    '--interface',
-    'lo',
-    '--rate',
-    '8M',
-  )
+  const { id } = await appliance.json<{ id: number }>(...newCast('Bad'), '--rate', '8M')
   await until(20_000, 'the hashes', async () => {
     const { status } = await appliance.json<{ status?: { state: string } }>('cast', 'show', String(id))
     return status?.state === 'waiting' ? true : undefined

@@ -90,10 +90,14 @@ beforeAll(async () => {
     const startedMs = performance.now()
     await appliance.cli('image', 'import', source(kind), '--group', kind)
     tookMs[kind] = performance.now() - startedMs
-    await appliance.cli('image', 'remove', kind === 'raw' ? 'raw.wim' : 'solid.esd', '--group', kind)
-    await appliance.cli('group', 'remove', kind)
+    await removeForGood(kind)
   }
 }, 180_000)
+
+async function removeForGood(group: string): Promise<void> {
+  await appliance.cli('group', 'remove', group, '--with-images')
+  await appliance.cli('trash', 'empty')
+}
 
 afterAll(async () => {
   await appliance?.[Symbol.asyncDispose]()
@@ -172,9 +176,7 @@ async function filledDuring(kind: 'raw' | 'esd', fillDisk: () => Promise<void>):
   }
   expect(await damageOf(appliance, join(work, 'scratch'))).toEqual([])
   if (state !== 'done') await appliance.cli('image', 'import', source(kind), '--group', group)
-  const name = kind === 'raw' ? 'raw.wim' : 'solid.esd'
-  await appliance.cli('image', 'remove', name, '--group', group)
-  await appliance.cli('group', 'remove', group)
+  await removeForGood(group)
   return state
 }
 
