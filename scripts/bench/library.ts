@@ -101,8 +101,8 @@ try {
       'bench',
       ...(verify ? [] : ['--skip-verify']),
     )
-    await cli('image', 'remove', 'bench', '--group', 'bench')
-    await cli('group', 'remove', 'bench')
+    await cli('group', 'remove', 'bench', '--with-images')
+    await cli('trash', 'empty')
     return tookMs
   }
   await run(['cat', wim])
