@@ -11,6 +11,9 @@ import { showJob } from './show.ts'
 
 const params = z.object({ id: z.string() })
 
+const TOLD = 200
+const LOOKED_AT = 1000
+
 /**
  * A job of a group is hidden from whoever may not see the group. Of a group that holds images that are limited to others,
  * who did not start the job sees that it is there and how it goes, but no title and no result: they name images.
@@ -30,7 +33,12 @@ export function jobsSeenBy({ jobs, library: { groups } }: Pick<JobDeps, 'jobs' |
     }
   }
   return {
-    list: (who: Principal): Job[] => jobs.list().flatMap((job) => asSeen(job, who) ?? []),
+    // Looked at are more than are told: others' jobs must not crowd out those that somebody may see.
+    list: (who: Principal): Job[] =>
+      jobs
+        .list(LOOKED_AT)
+        .flatMap((job) => asSeen(job, who) ?? [])
+        .slice(0, TOLD),
     show: (id: number, who: Principal): Result<Job> => {
       const job = jobs.show(id)
       const seen = job.ok ? asSeen(job.value, who) : undefined

@@ -127,7 +127,7 @@ export function openBackups({ dataDir, jobs, changes, clock, self, version }: Ba
     create: (by) =>
       jobs.start({
         kind: 'backup.create',
-        title: 'back up everything but the images',
+        title: `back up everything but the images${by.dryRun ? ' (dry run)' : ''}`,
         who: by.who,
         lane: 'backup',
         run: (context) => run(by, context),

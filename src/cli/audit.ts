@@ -3,7 +3,7 @@ import { parseWhole } from './args.ts'
 import { type Command, must } from './command.ts'
 import { safe, table, when } from './print.ts'
 
-const isSaid = (value: unknown): boolean => value !== null && value !== '' && value !== false
+const isSaid = (value: unknown): boolean => value !== undefined && value !== null && value !== '' && value !== false
 
 /** `name: "a" -> "b"` for each key of either; of what came or went, only what was said of it. */
 function changeText(before: Record<string, unknown> = {}, after: Record<string, unknown> = {}): string {

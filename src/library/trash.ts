@@ -3,7 +3,7 @@
  * brings it back; emptying lets go of it, and gives its space back.
  */
 import { rm } from 'node:fs/promises'
-import { and, asc, eq, isNotNull, type SQL } from 'drizzle-orm'
+import { and, asc, count, eq, isNotNull, type SQL } from 'drizzle-orm'
 import type { By, Changed, Changes, Entry } from '../audit/changes.ts'
 import type { Clock } from '../base/clock.ts'
 import { foldCase } from '../base/fold.ts'
@@ -279,15 +279,23 @@ export function openTrash(deps: TrashDeps): Trash {
     )
   }
 
+  /** Earlier versions of an image that lie in the trash. */
+  function versionsOf(imageId: number | null): number {
+    const held = and(eq(trash.kind, 'version'), eq(trash.imageId, imageId ?? -1))
+    return db.select({ n: count() }).from(trash).where(held).get()?.n ?? 0
+  }
+
   /** A row of the trash and what it keeps. Inside a transaction. */
   function dropRow({ row, shown }: Item): Entry {
+    const versions = row.kind === 'image' ? versionsOf(row.imageId) : 0
     if (row.kind === 'group') dropGroup(row.groupId)
     // Its versions in the trash go by their foreign key.
     else if (row.kind === 'image' && row.imageId !== null)
       db.delete(installImages).where(eq(installImages.id, row.imageId)).run()
     else db.delete(trash).where(eq(trash.id, row.id)).run()
     const subject = row.kind === 'group' ? shown.title : `${shown.group}/${shown.fileName ?? shown.title}`
-    return { verb: 'trash.empty', subject, before: { kind: row.kind, name: row.title } }
+    const before = { kind: row.kind, name: row.title, ...(versions > 0 ? { versions } : {}) }
+    return { verb: 'trash.empty', subject, before }
   }
 
   function isThere({ row }: Item): boolean {

@@ -11,6 +11,8 @@ import { unattendFiles } from '../db/schema.ts'
 import { isXmlText, rootNameOf } from '../wim/xml.ts'
 
 export const MAX_UNATTEND_BYTES = 1 << 20
+/** XML 1.0 §4.1; the parser lets it through, and there is no document type that could define more entities. */
+const BARE_AMPERSAND = /&(?!(?:#\d+|#x[0-9a-fA-F]+|amp|lt|gt|quot|apos);)/
 
 export function parseUnattend(text: string): Result<string> {
   const hint = 'Name an answer file as Windows SIM writes it: XML whose root is <unattend>.'
@@ -19,6 +21,8 @@ export function parseUnattend(text: string): Result<string> {
   const plain = text.replace(/^\ufeff/, '')
   // The parser lets them through; Windows Setup would not read the file.
   if (!isXmlText(plain)) return refuse('bad-unattend', 'the answer file has characters that XML cannot carry', hint)
+  if (BARE_AMPERSAND.test(plain.replaceAll(/<!--[\s\S]*?-->|<!\[CDATA\[[\s\S]*?\]\]>/g, '')))
+    return refuse('bad-unattend', 'the answer file has a bare "&"', 'Write it as &amp;.')
   const root = rootNameOf(plain)
   if (!root.ok) return refuse('bad-unattend', `the answer file is malformed: ${root.error.message}`, hint)
   if (root.value !== 'unattend') return refuse('bad-unattend', `the answer file's root is <${root.value}>`, hint)

@@ -93,6 +93,7 @@ describe('image set', () => {
     ['bad-name', { audience: { roles: [], machineGroups: ['a/b'] } }],
     ['bad-unattend', { unattend: '<unattend>' }],
     ['bad-unattend', { unattend: '<other/>' }],
+    ['bad-unattend', { unattend: '<unattend>AT&T</unattend>' }],
     ['bad-unattend', { unattend: '<!DOCTYPE a [<!ENTITY b "c">]><unattend>&b;</unattend>' }],
     ['bad-unattend', { unattend: `<unattend>${'x'.repeat(2 << 20)}</unattend>` }],
     ['changed', { name: 'Late', ifChangedAtMs: 1 }],

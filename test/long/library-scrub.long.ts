@@ -13,7 +13,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { damages, segments } from '../../src/db/schema.ts'
+import { damages, segments, transmissions } from '../../src/db/schema.ts'
 import type { Job } from '../../src/jobs/jobs.ts'
 import type { RepairRequest, RepairResult } from '../../src/library/health/repair.ts'
 import type { ScrubResult } from '../../src/library/health/scrub.ts'
@@ -451,9 +451,19 @@ describe.skipIf(!HAS_STOCK)('the sharing report', () => {
       expect(own('Pro', copied)).toMatchObject({ ownBytes: 0, sharedBytes: onlyPro + shared })
       // Of three that need the shared bytes one copy is stored, and of two that need Pro's own.
       expect(Math.abs(copied.savedBytes - (2 * shared + onlyPro))).toBeLessThanOrEqual(3)
+      // A transmission holds what it sends, but it is no image that would need the bytes once more.
+      const cast = { name: 't', imageName: 'Pro', description: '', fileName: 'pro.wim', group: 'G', open: true }
+      opened.db
+        .insert(transmissions)
+        .values({ ...cast, contentId: pro?.contentId ?? 0, createdBy: 'local', createdAtMs: 1 })
+        .run()
+      expect(must(await care.sharing.report('G', LOCAL)).savedBytes).toBe(copied.savedBytes)
+      opened.db.delete(transmissions).run()
       must(opened.library.images.remove({ name: 'Copy', group: 'G' }, BY))
       must(opened.library.images.remove({ name: 'Pro', group: 'G' }, BY))
       const trashed = must(await care.sharing.report('G', LOCAL))
+      // One image is left, beside the trash: there is nobody to share with.
+      expect(Math.abs(trashed.savedBytes)).toBeLessThanOrEqual(1)
       expect(
         trashed.images
           .filter(({ inTrash }) => inTrash)

@@ -33,7 +33,7 @@ export type ContentAccount = {
   /** Needed by no other content, its tree with it. */
   readonly ownBytes: number
   readonly sharedBytes: number
-  /** Its part of what is stored, each byte divided by the holders that need it, for one holder. */
+  /** Its part of what is stored, each byte divided by the images that need it, for one image. */
   readonly partBytes: number
   /** Contents that no segment holds in a good copy, the tree with them; and the first of them. */
   readonly lacking: number
@@ -123,7 +123,7 @@ export function computeLedger(segments: readonly LedgerSegment[], contents: read
   const { index, sizes, trees, allBytes } = goodCopies(segments)
   const touched = openTouched(segments)
   const users = new Uint32Array(sizes.length)
-  const isShown = new Uint8Array(sizes.length)
+  const shownUsers = new Uint32Array(sizes.length)
   const sole = new Int32Array(sizes.length).fill(-1)
   const lackingBlobs = new Map<string, Uint8Array>()
   const lackingTrees = new Set<string>()
@@ -141,7 +141,7 @@ export function computeLedger(segments: readonly LedgerSegment[], contents: read
       if (place >= 0) {
         users[place] = (users[place] ?? 0) + content.holders
         sole[place] = sole[place] === -1 ? c : MANY
-        if (content.shown > 0) isShown[place] = 1
+        shownUsers[place] = (shownUsers[place] ?? 0) + content.shown
         continue
       }
       const hex = hexAt(needs.sha1, i)
@@ -163,42 +163,46 @@ export function computeLedger(segments: readonly LedgerSegment[], contents: read
   let liveBytes = 0
   let trashBytes = 0
   // Each content has its own tree; two that were imported twice may still fall back on one after damage.
-  const liveTrees = new Map<string, { bytes: number; shown: boolean; users: number; contents: number }>()
+  const liveTrees = new Map<string, { bytes: number; shown: number; users: number; contents: number }>()
   const treeKey = (tree: { segmentId: number; imageIndex: number }): string => `${tree.segmentId} ${tree.imageIndex}`
   for (const [c, { tree }] of read.entries()) {
     if (!tree) continue
-    const known = liveTrees.get(treeKey(tree)) ?? { bytes: tree.bytes, shown: false, users: 0, contents: 0 }
+    const known = liveTrees.get(treeKey(tree)) ?? { bytes: tree.bytes, shown: 0, users: 0, contents: 0 }
     known.users += contents[c]?.holders ?? 0
     known.contents += 1
-    known.shown ||= (contents[c]?.shown ?? 0) > 0
+    known.shown += contents[c]?.shown ?? 0
     liveTrees.set(treeKey(tree), known)
   }
   for (let place = 0; place < sizes.length; place += 1) {
     if (users[place] === 0) continue
     liveBytes += sizes[place] ?? 0
-    if (isShown[place] === 0) trashBytes += sizes[place] ?? 0
+    if (shownUsers[place] === 0) trashBytes += sizes[place] ?? 0
   }
   for (const { bytes, shown } of liveTrees.values()) {
     liveBytes += bytes
-    if (!shown) trashBytes += bytes
+    if (shown === 0) trashBytes += bytes
   }
 
   const accounts = read.map(({ places, tree, lacking, firstLacking }, c): ContentAccount => {
     let ownBytes = 0
     let sharedBytes = 0
     let partBytes = 0
+    // Images share among themselves; what only the trash or a transmission adds to them costs nothing more.
+    const isShown = (contents[c]?.shown ?? 0) > 0
+    const part = (bytes: number, shown: number, all: number): number =>
+      isShown ? bytes / Math.max(1, shown) : shown > 0 ? 0 : bytes / Math.max(1, all)
     for (const place of places) {
       if (place < 0) continue
       const size = sizes[place] ?? 0
       if (sole[place] === c) ownBytes += size
       else sharedBytes += size
-      partBytes += size / Math.max(1, users[place] ?? 1)
+      partBytes += part(size, shownUsers[place] ?? 0, users[place] ?? 1)
     }
     const live = tree && liveTrees.get(treeKey(tree))
     if (live) {
       if (live.contents === 1) ownBytes += live.bytes
       else sharedBytes += live.bytes
-      partBytes += live.bytes / Math.max(1, live.users)
+      partBytes += part(live.bytes, live.shown, live.users)
     }
     const home = tree && { segmentId: tree.segmentId, imageIndex: tree.imageIndex }
     return { id: contents[c]?.id ?? 0, ownBytes, sharedBytes, partBytes, lacking, firstLacking, tree: home }

@@ -282,7 +282,7 @@ export function openRepairs(deps: RepairDeps): Repairs {
       return ok(
         jobs.start({
           kind: 'library.repair',
-          title: request.source ? `repair ${what} from ${request.source.sourceName}` : `repair ${what}`,
+          title: `repair ${what}${request.source ? ` from ${request.source.sourceName}` : ''}${by.dryRun ? ' (dry run)' : ''}`,
           groupId: named?.value.id,
           who: by.who,
           lane: LANE,

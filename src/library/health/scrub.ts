@@ -284,7 +284,7 @@ export function openScrubs(deps: ScrubDeps): Scrubs {
         return refuse('in-use', `job ${lastJobId} checks the library already`, 'Follow it: wimcast job list.')
       const job = jobs.start({
         kind: 'library.scrub',
-        title: named ? `check group ${named.value.name}` : 'check the library',
+        title: `check ${named ? `group ${named.value.name}` : 'the library'}${by.dryRun ? ' (dry run)' : ''}`,
         groupId: named?.value.id,
         who: by.who,
         lane: LANE,

@@ -15,7 +15,7 @@ export type ImageSharing = {
   /** Would go if this image went: no other image of the group needs it, the trash included. */
   readonly ownBytes: number
   readonly sharedBytes: number
-  /** What it needs, less its part of what is stored: what several need is divided among them. */
+  /** What it needs, less its part of what is stored: what several images need is divided among them. */
   readonly savedBytes: number
 }
 
@@ -48,13 +48,15 @@ export function openSharing({ db, ledgers }: { readonly db: Db; readonly ledgers
       const { id, name: groupName } = group.value
       const ledger = await ledgers.of(id)
       const accounts = new Map(ledger.contents.map((account) => [account.id, account]))
-      const holders = new Map(holdersOf(db, id).map((each) => [each.contentId, each.holders]))
+      const holders = new Map(holdersOf(db, id).map((each) => [each.contentId, each]))
       const images = [...imagesByContent(db, id, who)].flatMap(([contentId, holding]) => {
         const account = accounts.get(contentId)
         if (!account) return []
-        const isSole = holders.get(contentId) === 1
+        const held = holders.get(contentId)
+        const isSole = held?.holders === 1
         return holding.map(({ name: imageName, fileName, viewBytes, inTrash }): ImageSharing => {
-          const { ownBytes, sharedBytes, partBytes } = account
+          const { ownBytes, sharedBytes } = account
+          const partBytes = inTrash && (held?.shown ?? 0) > 0 ? 0 : account.partBytes
           return {
             name: imageName,
             fileName,

@@ -239,7 +239,7 @@ export function openCompaction(deps: CompactDeps): Compaction {
       return ok(
         jobs.start({
           kind: 'group.compact',
-          title: `${by.dryRun ? 'see what a compaction gives back of' : 'compact'} ${group.name}`,
+          title: `compact ${group.name}${by.dryRun ? ' (dry run)' : ''}`,
           groupId: group.id,
           who: by.who,
           lane: deps.lane(group.id),

@@ -13,6 +13,7 @@ import type { Db } from '../../db/open.ts'
 import { doomedFiles } from '../../db/schema.ts'
 import { MANIFEST_NAME } from '../rebuild/manifest.ts'
 import { allGroups, allSegmentsOf, type Group } from '../rows.ts'
+import { syncFolder } from './sync-folder.ts'
 
 type RecoverDeps = { readonly db: Db; readonly groupsDir: string; readonly log: Log }
 
@@ -117,6 +118,8 @@ export function allKnown(db: Db, dir: string, { id, name }: Pick<Group, 'id' | '
 export async function removeSegmentFile(db: Db, dir: string, fileName: string): Promise<void> {
   try {
     await rm(join(dir, fileName), { force: true })
+    // A power cut must not bring back the name without its doom.
+    syncFolder(dir)
     db.delete(doomedFiles).where(eq(doomedFiles.fileName, fileName)).run()
   } catch {
     // A dying or full disk: the row stays, and with it the doom.
