@@ -1,5 +1,6 @@
 /** Imports and replacements: a file, uploaded or below an import root, becomes images or the next version of one. */
 import { z } from '@hono/zod-openapi'
+import type { By } from '../audit/changes.ts'
 import type { Library } from '../library/library.ts'
 import type { Transmissions } from '../transmissions/transmissions.ts'
 import { body, byOf, DryRunSchema, json, router, secured, unwrap } from './door.ts'
@@ -18,7 +19,7 @@ export type ImportSource = {
 export type ImportRouteDeps = {
   readonly library: Pick<Library, 'images'>
   readonly transmissions: Pick<Transmissions, 'plan'>
-  readonly sourceOf: (wanted: WantedSource) => Promise<ImportSource>
+  readonly sourceOf: (wanted: WantedSource, dryRun: boolean) => Promise<ImportSource>
 }
 
 function selection(index: number | string | undefined) {
@@ -30,9 +31,9 @@ function selection(index: number | string | undefined) {
 }
 
 export function importRoutes({ library, transmissions, sourceOf }: ImportRouteDeps) {
-  /** Nobody will import from it any more when `begin` fails: that must not keep 20 GB. */
-  async function from<T>(wanted: WantedSource, begin: (source: ImportSource) => T): Promise<T> {
-    const source = await sourceOf(wanted)
+  /** Nobody will import from it any more when `begin` fails, but for a dry run: that must not keep 20 GB. */
+  async function from<T>(wanted: WantedSource, { dryRun }: By, begin: (source: ImportSource) => T): Promise<T> {
+    const source = await sourceOf(wanted, dryRun === true)
     try {
       return begin(source)
     } catch (error) {
@@ -54,7 +55,7 @@ export function importRoutes({ library, transmissions, sourceOf }: ImportRouteDe
         const by = byOf(c)
         const { path, upload, sourceName, index, group, skipVerify, name, description, fileName, multicast, ...said } =
           c.req.valid('json')
-        const started = await from({ path, upload, sourceName }, (source) => {
+        const started = await from({ path, upload, sourceName }, by, (source) => {
           const plan = multicast && unwrap(transmissions.plan(multicast))
           const job = library.images.startImport(
             {
@@ -95,7 +96,7 @@ export function importRoutes({ library, transmissions, sourceOf }: ImportRouteDe
         const { path, upload, sourceName, index, skipVerify, name, description } = c.req.valid('json')
         const { group, file } = c.req.valid('query')
         const replace = { ...c.req.valid('param'), group, file }
-        const started = await from({ path, upload, sourceName }, (source) =>
+        const started = await from({ path, upload, sourceName }, by, (source) =>
           showJob(
             unwrap(
               library.images.startImport(

@@ -259,12 +259,13 @@ export const SetSettingSchema = z
   .strict()
   .openapi('SetSetting')
 
+const upload = z
+  .string()
+  .optional()
+  .describe('An upload whose files have been sent. It is used up, whatever comes of it; a dry run leaves it for a day.')
 const importSource = {
   path: hostPath.optional().describe('A file below the import roots, read by the service itself.'),
-  upload: z
-    .string()
-    .optional()
-    .describe('An upload whose files have been sent. It is used up, whatever comes of it; by a dry run too.'),
+  upload,
   sourceName: z.string().optional().describe('Which file of the upload to open: the first part of a split set.'),
   index: z
     .union([z.number().int().positive(), z.string()])
@@ -457,7 +458,7 @@ export const RepairSchema = z
   .object({
     group: z.string().optional().describe('Every group that you may see, when left out.'),
     path: hostPath.optional().describe('A file below the import roots that may have what is lacking.'),
-    upload: z.string().optional().describe('An upload whose files have been sent.'),
+    upload,
     sourceName: z.string().optional().describe('Which file of the upload to open: the first part of a split set.'),
   })
   .strict()

@@ -48,7 +48,7 @@ export function upkeepRoutes({ library: { scrubs, sharing } }: UpkeepDeps) {
 
 export type RepairRouteDeps = {
   readonly library: { readonly repairs: Repairs }
-  readonly sourceOf: (wanted: WantedSource) => Promise<ImportSource>
+  readonly sourceOf: (wanted: WantedSource, dryRun: boolean) => Promise<ImportSource>
 }
 
 /** Mounted where uploads are known: a repair may take one, as an import does. */
@@ -67,9 +67,9 @@ export function repairRoutes({ library: { repairs }, sourceOf }: RepairRouteDeps
       const by = byOf(c)
       const { group, ...wanted } = c.req.valid('json')
       const isNamed = wanted.path !== undefined || wanted.upload !== undefined || wanted.sourceName !== undefined
-      const source = isNamed ? await sourceOf(wanted) : undefined
+      const source = isNamed ? await sourceOf(wanted, by.dryRun === true) : undefined
       const started = repairs.start({ group, source, afterwards: source?.afterwards }, by)
-      // Nobody will repair from it any more: that must not keep 20 GB.
+      // Nobody will repair from it any more, but for a dry run: that must not keep 20 GB.
       if (!started.ok) await source?.afterwards?.()
       return c.json(showJob(unwrap(started)), 202)
     },

@@ -1,6 +1,6 @@
 /**
  * Uploads. A file is streamed to `<data>/uploads/<id>/`, then an import names it; the job removes it when it
- * has ended. What was never imported goes at the next start, or after a day.
+ * has ended. A dry run leaves it for the import after it. What was never imported goes at the next start, or after a day.
  */
 import { randomBytes } from 'node:crypto'
 import { createWriteStream, rmSync } from 'node:fs'
@@ -82,8 +82,8 @@ export function uploadRoutes({ library, transmissions, settings, dataDir, import
   const uploadsDir = join(dataDir, 'uploads')
   /** Files on their way, by upload: it can't be imported yet. */
   const sending = new Map<string, number>()
-  /** The import owns its upload, and removes it at the end: nobody else may add to it, import or remove it. */
-  const importing = new Set<string>()
+  /** What jobs read: nobody may add to it. One that `goes` was imported or dropped, and is removed after the last of them. */
+  const inUse = new Map<string, { jobs: number; goes: boolean }>()
 
   const dirOf = (id: string): string => {
     if (!ID.test(id)) unwrap(refuse('not-found', 'there is no such upload', 'Begin one: POST /api/uploads.'))
@@ -94,14 +94,13 @@ export function uploadRoutes({ library, transmissions, settings, dataDir, import
     for (const id of await readdir(uploadsDir).catch(() => [])) {
       const dir = join(uploadsDir, id)
       const facts = await stat(dir).catch(() => undefined)
-      if (facts && !sending.has(id) && !importing.has(id) && clock.nowMs() - facts.mtimeMs > KEPT_MS)
+      if (facts && !sending.has(id) && !inUse.has(id) && clock.nowMs() - facts.mtimeMs > KEPT_MS)
         await rm(dir, { recursive: true, force: true })
     }
   }
 
-  function notImporting(id: string): void {
-    if (importing.has(id))
-      unwrap(refuse('in-use', 'the upload is being imported', 'Begin a new one: POST /api/uploads.'))
+  function refuseInUse(): never {
+    return unwrap(refuse('in-use', 'a job reads the upload', 'Begin a new one: POST /api/uploads.'))
   }
 
   async function receive(dir: string, name: string, request: Request): Promise<void> {
@@ -182,7 +181,7 @@ export function uploadRoutes({ library, transmissions, settings, dataDir, import
         const { id, file } = c.req.valid('param')
         const dir = dirOf(id)
         const name = unwrap(parseUploadName(file))
-        notImporting(id)
+        if (inUse.has(id)) refuseInUse()
         sending.set(id, (sending.get(id) ?? 0) + 1)
         try {
           await receive(dir, name, c.req.raw)
@@ -200,21 +199,23 @@ export function uploadRoutes({ library, transmissions, settings, dataDir, import
         path: '/uploads/{id}',
         summary: 'Drop an upload',
         request: { params: z.object({ id: z.string() }) },
-        responses: { 204: { description: 'Gone.' } },
+        responses: { 204: { description: 'Gone, or gone when the dry runs that read it have ended.' } },
       }),
       async (c) => {
         const { id } = c.req.valid('param')
         const dir = dirOf(id)
-        notImporting(id)
-        await rm(dir, { recursive: true, force: true })
+        const use = inUse.get(id)
+        if (use?.goes) refuseInUse()
+        if (use) use.goes = true
+        else await rm(dir, { recursive: true, force: true })
         return c.body(null, 204)
       },
     )
     .route('/', importRoutes({ library, transmissions, sourceOf }))
     .route('/', repairRoutes({ library, sourceOf }))
 
-  /** From now on the upload is the import's. */
-  async function sourceOf(wanted: WantedSource): Promise<ImportSource> {
+  /** From now on the upload is the job's: an import takes it with it, a dry run leaves it. */
+  async function sourceOf(wanted: WantedSource, dryRun: boolean): Promise<ImportSource> {
     if (wanted.path !== undefined && wanted.upload === undefined) {
       const path = unwrap(await checkImportPath(wanted.path, importRoots))
       return { path, sourceName: basename(wanted.path) }
@@ -232,13 +233,18 @@ export function uploadRoutes({ library, transmissions, settings, dataDir, import
     if (!(await stat(path).catch(() => undefined)))
       unwrap(refuse('not-found', `the upload has no file "${wanted.sourceName}"`, 'Send it first.'))
     const { upload } = wanted
-    notImporting(upload)
+    const use = inUse.get(upload) ?? { jobs: 0, goes: false }
+    if (use.goes) refuseInUse()
     if (sending.has(upload))
       unwrap(refuse('in-use', 'a file of the upload is still being sent', 'Wait for the end of the PUT.'))
-    importing.add(upload)
+    use.jobs += 1
+    use.goes = !dryRun
+    inUse.set(upload, use)
     const afterwards = async (): Promise<void> => {
-      await rm(dir, { recursive: true, force: true })
-      importing.delete(upload)
+      use.jobs -= 1
+      if (use.jobs > 0) return
+      if (use.goes) await rm(dir, { recursive: true, force: true })
+      inUse.delete(upload)
     }
     return { path, sourceName: wanted.sourceName, afterwards }
   }

@@ -72,32 +72,51 @@ async function upload({ appliance, out, signal }: Connected, path: string): Prom
     }
     return id
   } catch (error) {
-    await appliance.raw.fetch(`/api/uploads/${id}`, { method: 'DELETE' }).catch(() => {})
+    await drop(appliance, id)
     throw error
   } finally {
     out.progress.end()
   }
 }
 
+async function drop({ raw }: ApplianceClient, id: string): Promise<void> {
+  await raw.fetch(`/api/uploads/${id}`, { method: 'DELETE' }).catch(() => {})
+}
+
 type Source = { readonly path: string } | { readonly upload: string; readonly sourceName: string }
 
 /**
- * Below an import root the service reads the file itself: nothing is sent, nothing is stored twice. Otherwise it is sent,
- * after `check`: twenty gigabytes are not sent for a group that is not there.
+ * Starts a job with a file, and follows it. Below an import root the service reads the file itself: nothing is sent,
+ * nothing is stored twice. Otherwise it is sent, after `check`: twenty gigabytes are not sent for a group that is not
+ * there.
  */
-export async function withSource<T>(
+export async function withSource<T extends { readonly id: number }>(
   context: Connected,
   path: string,
   { start, check }: { readonly start: (source: Source) => Promise<T>; readonly check: () => Promise<void> },
-): Promise<T> {
-  if (context.appliance.local)
-    try {
-      return await start({ path })
-    } catch (error) {
-      if (!(error instanceof Refused) || error.refusal.code !== 'bad-path') throw error
-    }
+): Promise<{ readonly started: T; readonly job: Job }> {
+  const { appliance } = context
+  const below = appliance.local ? await startBelow(() => start({ path })) : undefined
+  if (below) return { started: below, job: await follow(appliance, below.id, context) }
   await check()
-  return start({ upload: await upload(context, path), sourceName: basename(path) })
+  const id = await upload(context, path)
+  try {
+    const started = await start({ upload: id, sourceName: basename(path) })
+    return { started, job: await follow(appliance, started.id, context) }
+  } finally {
+    // A dry run leaves it. What is imported is gone by now, or refuses to go.
+    await drop(appliance, id)
+  }
+}
+
+/** Undefined when the service may not read the file there. */
+async function startBelow<T>(start: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await start()
+  } catch (error) {
+    if (!(error instanceof Refused) || error.refusal.code !== 'bad-path') throw error
+    return undefined
+  }
 }
 
 async function checkGroup({ appliance, args }: Connected): Promise<void> {
@@ -190,11 +209,10 @@ export const importCommands: readonly Command[] = [
         ...properties(args),
         ...multicast(args),
       }
-      const started = await withSource(context, path, {
+      const { started, job } = await withSource(context, path, {
         check: () => checkGroup(context),
         start: (source) => take(appliance.api.imports.$post({ query: dryRunOf(args), json: { ...wanted, ...source } })),
       })
-      const job = await follow(appliance, started.id, context)
       context.out.result(job, importedText(job, started.warnings, args.flag('multicast')))
     },
   },
@@ -213,7 +231,7 @@ export const importCommands: readonly Command[] = [
       const path = resolve(args.operands[1] ?? '')
       const { param, query } = selected(args)
       const json = fromFile(args)
-      const started = await withSource(context, path, {
+      const { job } = await withSource(context, path, {
         check: async () => {
           await showOne(appliance, { param, query })
         },
@@ -226,7 +244,6 @@ export const importCommands: readonly Command[] = [
             }),
           ),
       })
-      const job = await follow(appliance, started.id, context)
       const result = job.result ?? {}
       const which = `the content of "${safe(args.operands[0] ?? '')}" in "${safe(String(result['group']))}"`
       const text =

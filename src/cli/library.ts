@@ -132,8 +132,10 @@ export const libraryCommands: readonly Command[] = [
           await take(appliance.api.groups[':name'].$get({ param: { name: encodeURIComponent(group) } }))
       }
       const file = args.operands[0] === undefined ? undefined : resolve(args.operands[0])
-      const { id } = file === undefined ? await start({}) : await withSource(context, file, { start, check })
-      const job = await follow(appliance, id, { out, signal })
+      const { job } =
+        file === undefined
+          ? { job: await follow(appliance, (await start({})).id, { out, signal }) }
+          : await withSource(context, file, { start, check })
       out.result(job.result, repairText(job.result as RepairResult))
     },
   },

@@ -404,6 +404,38 @@ describe('uploads and imports', () => {
     })
   })
 
+  test('a dry run leaves its upload for the import after it, unless it is dropped meanwhile', async () => {
+    const wanted = { sourceName: 'tried.wim', group: 'G' }
+    const file = { 'tried.wim': tinyWim(['Tried']) }
+    const upload = await uploaded(file)
+    const ask = (path: string, more = {}) =>
+      api.ask('POST', path, { as: 'operator', json: { ...wanted, upload, ...more } })
+    const first = await ask('/api/imports?dryRun=true')
+    expect((await api.ask('PUT', `/api/uploads/${upload}/more`, { body: 'x' })).code).toBe('in-use')
+    // Two may read it at a time.
+    const second = await ask('/api/library/repairs?dryRun=true')
+    for (const started of [first, second])
+      expect(await api.ended(started)).toMatchObject({ state: 'done', result: { dryRun: true } })
+    expect((await ask('/api/imports?dryRun=true', { group: 'none' })).code).toBe('not-found')
+    expect((await ask('/api/library/repairs?dryRun=true', { group: 'none' })).code).toBe('not-found')
+    expect((await ask('/api/images/Nobody/replacements?dryRun=true', { group: undefined })).code).toBe('not-found')
+    expect(uploads()).toEqual([upload])
+
+    // Also while a dry run still reads it; then it is nobody else's.
+    const again = await ask('/api/imports?dryRun=true')
+    const imported = await ask('/api/imports')
+    expect((await ask('/api/imports?dryRun=true')).code).toBe('in-use')
+    expect(await api.ended(again)).toMatchObject({ state: 'done' })
+    expect(await api.ended(imported)).toMatchObject({ state: 'done', result: { images: ['Tried'] } })
+    expect(uploads()).toEqual([])
+
+    const other = await uploaded(file)
+    const tried = await ask('/api/imports?dryRun=true', { upload: other, fileName: 'other.wim', name: 'Other' })
+    expect((await api.ask('DELETE', `/api/uploads/${other}`, { as: 'operator' })).status).toBe(204)
+    expect(await api.ended(tried)).toMatchObject({ state: 'done' })
+    expect(uploads()).toEqual([])
+  })
+
   test('a second file of the same name is refused, the first stays', async () => {
     const upload = await uploaded({ a: tinyWim(['A']) })
     expect((await api.ask('PUT', `/api/uploads/${upload}/a`, { body: 'x' })).code).toBe('exists')

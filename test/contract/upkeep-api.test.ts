@@ -70,9 +70,9 @@ function appFor(role: Role | undefined) {
       },
     },
   }
-  const sourceOf = async ({ path = '' }) => ({
+  const sourceOf = async ({ path = '' }, dryRun: boolean) => ({
     path,
-    sourceName: 'file.wim',
+    sourceName: dryRun ? 'tried.wim' : 'file.wim',
     afterwards: async () => {
       cleared += 1
     },
@@ -135,9 +135,11 @@ test('a check: of a group or of all, for real or not', async () => {
 test('a repair: with a file or without; a refused one clears its upload', async () => {
   await ask('operator', 'POST', '/library/repairs?dryRun=true', { group: 'G' })
   await ask('operator', 'POST', '/library/repairs', { path: '/srv/a.wim' })
+  await ask('operator', 'POST', '/library/repairs?dryRun=true', { path: '/srv/a.wim' })
   expect(asked).toMatchObject([
     { request: { group: 'G', source: undefined }, by: { dryRun: true } },
     { request: { source: { path: '/srv/a.wim', sourceName: 'file.wim' } }, by: { dryRun: false } },
+    { request: { source: { path: '/srv/a.wim', sourceName: 'tried.wim' } }, by: { dryRun: true } },
   ])
   expect(cleared).toBe(0)
   isBusy = true

@@ -9,7 +9,7 @@ import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, wr
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import axe from 'axe-core'
-import { type BrowserContext, chromium, type Locator, type Page } from 'playwright-core'
+import { type BrowserContext, chromium, type Locator, type Page, type Request } from 'playwright-core'
 import { append, capture, makeTree, sampleBytes } from '../fixtures/wims.ts'
 
 setDefaultTimeout(60_000)
@@ -306,6 +306,62 @@ test('an import from this computer, with all that can be said; first what would 
     hasUnattend: true,
     fileName: 'standard.wim',
   })
+})
+
+test('what is tried and then imported is sent once; what is not imported goes', async () => {
+  let sent = 0
+  const count = (request: Request): void => {
+    if (request.method() === 'PUT' && request.url().includes('/api/uploads/')) sent += 1
+  }
+  page.on('request', count)
+  const uploads = (): string[] => readdirSync(join(work, 'data/uploads'))
+  const dropped = () => page.waitForResponse((answer) => answer.request().method() === 'DELETE')
+  const dialog = page.getByRole('dialog', { name: 'Import install images' })
+  const file = dialog.getByLabel('File', { exact: true })
+  const look = async (text: string): Promise<void> => {
+    await dialog.getByRole('button', { name: 'What would happen' }).click()
+    await dialog.getByText(text).waitFor()
+  }
+  await page.getByRole('button', { name: 'Import Office' }).click()
+  await file.setInputFiles(fast)
+  await dialog.getByLabel('Which image of it').fill('2')
+  await dialog.getByText('What is said of it').click()
+  await dialog.getByLabel('Image name').fill('Once')
+  await dialog.getByLabel('File name').fill('once.wim')
+  await look('“Once” would be in Office.')
+  expect([sent, uploads().length]).toEqual([1, 1])
+  // Another file: what was sent of the first goes at once.
+  const gone = dropped()
+  await file.setInputFiles(next)
+  expect((await gone).status()).toBe(204)
+  expect(uploads()).toEqual([])
+  await dialog.getByLabel('Which image of it').fill('1')
+  await dialog.getByLabel('Language').fill('no language')
+  expected = /400|422/
+  await dialog.getByRole('button', { name: 'What would happen' }).click()
+  await dialog.locator('[data-refusal-of=language]').getByText('is no language tag').waitFor()
+  expected = undefined
+  expect([sent, uploads().length]).toEqual([2, 1])
+  await dialog.getByLabel('Language').fill('fr-FR')
+  await dialog.getByLabel('Architecture').selectOption('arm64')
+  await look('“Once” would be in Office.')
+  await dialog.getByRole('button', { name: 'Import' }).click()
+  await imageRow('Once').waitFor()
+  const cells = await imageRow('Once').getByRole('cell').allInnerTexts()
+  expect(cells.slice(2, 4)).toEqual(['arm64', 'fr-FR'])
+  expect([sent, uploads()]).toEqual([2, []])
+  // Closed without an import.
+  await page.getByRole('button', { name: 'Import Office' }).click()
+  await file.setInputFiles(next)
+  await look('“Next” would be in Office.')
+  const closed = dropped()
+  await page.keyboard.press('Escape')
+  expect((await closed).status()).toBe(204)
+  expect([sent, uploads()]).toEqual([3, []])
+  page.off('request', count)
+  await wimcast('image', 'remove', 'Once', '--group', 'Office')
+  await imageRow('Once').waitFor({ state: 'detached' })
+  await wimcast('trash', 'empty')
 })
 
 test('what others import comes up as a job and as images, without a reload', async () => {

@@ -567,6 +567,47 @@ describe('an appliance that is slow, broken or hostile', () => {
     expect([ran.code, ran.json(), cancelled]).toMatchObject([130, { error: { code: 'cancelled' } }, 1])
   })
 
+  test('an interrupt of a dry run drops what was sent for it, when the job has ended', async () => {
+    const socket = join(dir, 'dropped.sock')
+    const began = Promise.withResolvers<void>()
+    const asked: string[] = []
+    let follow: { readonly end: (text: string) => unknown } | undefined
+    await using _impostor = await startImpostor(socket, (request, to) => {
+      const what = `${request.method} ${request.url}`
+      asked.push(what)
+      request.resume()
+      if (what.startsWith('GET /api/events')) {
+        follow = to
+        to.writeHead(200, { 'Content-Type': 'text/event-stream' }).write(': \n\n', () => began.resolve())
+        return
+      }
+      if (what.startsWith('PUT ') || what.startsWith('DELETE ')) {
+        to.writeHead(204).end()
+        return
+      }
+      to.setHeader('Content-Type', 'application/json')
+      const repairs = asked.filter((one) => one.includes('/repairs')).length
+      if (what.includes('/repairs') && repairs === 1)
+        to.writeHead(400).end(JSON.stringify({ code: 'bad-path', message: 'm', hint: 'h' }))
+      else to.end(JSON.stringify(what === 'POST /api/uploads' ? { id: 'sent' } : JOB))
+      if (what.includes('/cancel'))
+        follow?.end(
+          `data: ${JSON.stringify({ ...JOB, state: 'cancelled', endedAtMs: 1, error: { code: 'cancelled', message: 'm', hint: 'h' } })}\n\n`,
+        )
+    })
+    const file = writeWim(join(dir, 'dropped.wim'), ['Dropped'])
+    const running = start(['library', 'repair', file, '--dry-run', '--json'], { WIMCAST_SOCKET: socket })
+    await began.promise
+    running.kill('SIGINT')
+    expect((await running.ended).code).toBe(130)
+    expect(asked.filter((one) => one.includes('/uploads'))).toEqual([
+      'POST /api/uploads',
+      'PUT /api/uploads/sent/dropped.wim',
+      'DELETE /api/uploads/sent',
+    ])
+    expect(asked.at(-1)).toStartWith('DELETE')
+  })
+
   test('a transmission that is not there leaves no file', async () => {
     const out = join(dir, 'received.wim')
     const ran = await wimcast('receive', '--cast', '999', '--out', out, '--json')

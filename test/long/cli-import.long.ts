@@ -56,11 +56,18 @@ test('import and replace, tried first; what the file was sent for is gone', asyn
     'dry run, nothing was changed: would replace the content of "a" in "G": 1 of 1 file contents would be new',
   )
   expect(await json('trash', 'list')).toEqual([] as never)
+  // What was sent for a dry run goes with it, also when it fails or nothing is damaged.
+  const uploads = (): string[] => readdirSync(join(dir, 'data', 'uploads'))
+  expect(uploads()).toEqual([])
+  const none = await appliance.run('image', 'replace', 'A', beside, '--index', 'Nine', '--dry-run')
+  expect([none.code, none.stderr.includes('[not-found]')]).toEqual([1, true])
+  await good('library', 'repair', beside, '--dry-run')
+  expect(uploads()).toEqual([])
   expect(await good(...replace, '--description', 'second')).toMatch(
     /^replaced the content of "a" in "G": 1 of 1 file contents were new, .*\nwhat it was lies in the trash: wimcast image undo brings it back\n$/,
   )
   expect(await json('image', 'show', 'A')).toMatchObject({ ...said, description: 'second', facts: { name: 'Two' } })
-  expect(readdirSync(join(dir, 'data', 'uploads'))).toEqual([])
+  expect(uploads()).toEqual([])
 
   // Twenty gigabytes are not sent for what is not there.
   const nobody = await appliance.run('image', 'replace', 'Nobody', beside)
@@ -71,4 +78,4 @@ test('import and replace, tried first; what the file was sent for is gone', asyn
   ])
   const clash = await appliance.run('image', 'import', below, '--client-count', '3')
   expect([clash.code, clash.stderr.includes('--multicast')]).toEqual([2, true])
-})
+}, 30_000)

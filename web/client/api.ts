@@ -58,8 +58,10 @@ export type StartedJob = z.infer<typeof StartedImportSchema>
 /** As src/api/backups.ts shows it. */
 export type Backup = { readonly name: string; readonly sizeBytes: number; readonly madeAtMs: number }
 
+export type Upload = { readonly upload: string; readonly sourceName: string }
+
 /** Where the bytes of an image come from: a file below an import root of the appliance, or an upload. */
-export type Source = { readonly path: string } | { readonly upload: string; readonly sourceName: string }
+export type Source = { readonly path: string } | Upload
 
 export type AuditQuery = {
   readonly before?: number
@@ -156,6 +158,8 @@ export function openApi(token: string) {
   /** `fetch` does not tell how much of a body went; this does. The file is read from the disk as it goes. */
   function put(path: string, file: File, signal: AbortSignal, onProgress: OnProgress): Promise<Result<void, Refusal>> {
     return new Promise((resolve) => {
+      const cancelled = () => resolve(err({ code: 'cancelled', message: text.uploads.cancelled, hint: '' }))
+      if (signal.aborted) return cancelled()
       const request = new XMLHttpRequest()
       request.open('PUT', path)
       request.setRequestHeader('Authorization', authorization.Authorization)
@@ -164,7 +168,7 @@ export function openApi(token: string) {
       request.onload = () =>
         resolve(request.status < 300 ? ok(undefined) : err(parseRefusal(request.status, request.responseText)))
       request.onerror = () => resolve(err(UNREACHABLE))
-      request.onabort = () => resolve(err({ code: 'cancelled', message: text.uploads.cancelled, hint: '' }))
+      request.onabort = cancelled
       signal.addEventListener('abort', () => request.abort(), { once: true })
       request.send(file)
     })
@@ -232,7 +236,7 @@ export function openApi(token: string) {
       files: readonly File[],
       signal: AbortSignal,
       onProgress: OnProgress,
-    ): Promise<Result<{ readonly upload: string; readonly sourceName: string }, Refusal>> => {
+    ): Promise<Result<Upload, Refusal>> => {
       const begun = await call<{ id: string }>('POST', '/api/uploads')
       if (!begun.ok) return begun
       const { id } = begun.value

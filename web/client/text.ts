@@ -258,6 +258,8 @@ export const text = {
     language: 'Language',
     asSaid: (said: string | undefined) =>
       said === undefined ? 'As the image says: nothing' : `As the image says: ${said}`,
+    asItSays: 'As the image says',
+    languageHintNew: 'Such as de-DE. Empty: as the image says.',
     languageHint: (said: string | undefined) =>
       said === undefined ? 'Such as de-DE. The image says nothing.' : `Empty: as the image says, ${said}.`,
     offers: 'Offered',
@@ -305,7 +307,6 @@ export const text = {
     path: 'A file on the appliance',
     fileLabel: 'File',
     fileHint: 'A .wim, .esd or .swm; of a split set all parts, the first one first.',
-    twice: '“What would happen” sends the file too, and the import sends it once more.',
     pathLabel: 'Path',
     pathHint: 'Below an import root of the appliance.',
     index: 'Which image of it',

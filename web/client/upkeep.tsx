@@ -9,6 +9,7 @@ import { Form } from './kit/form.tsx'
 import { Menu } from './kit/menu.tsx'
 import { Subject, Table } from './kit/table.tsx'
 import { CompactGroup } from './library/group-dialogs.tsx'
+import { useSent } from './library/sent.ts'
 import { SharingButton, SharingSheet } from './library/sharing.tsx'
 import { SourceFields, sourceFieldOf, startFrom } from './library/source.tsx'
 import { hrefOf } from './route.ts'
@@ -208,13 +209,14 @@ function Damage({ group, jobs, canOperate }: DamageProps) {
 }
 
 function Repair({ group }: { group?: string }) {
+  const sent = useSent()
   return (
     <Form<Job>
       title={words.repairTitle(group)}
       button={words.repairButton}
       fieldOf={sourceFieldOf}
       ask={(api, fields, how) =>
-        startFrom(api, fields, how, (source) =>
+        startFrom(api, fields, sent, how, (source) =>
           api.repair({ ...(group === undefined ? {} : { group }), ...source }, how),
         )
       }
@@ -222,7 +224,7 @@ function Repair({ group }: { group?: string }) {
       done={(job) => text.notices.jobStarted(job.title)}
     >
       <p>{words.repairLead}</p>
-      <SourceFields whole none={words.repairFrom.none} />
+      <SourceFields sent={sent} whole none={words.repairFrom.none} />
     </Form>
   )
 }

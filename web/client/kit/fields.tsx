@@ -165,9 +165,13 @@ export function Radios({ name, label, value, options, onChange }: RadiosProps) {
   )
 }
 
-type FileProps = Common & { readonly accept?: string | undefined; readonly multiple?: boolean | undefined }
+type FileProps = Common & {
+  readonly accept?: string | undefined
+  readonly multiple?: boolean | undefined
+  readonly onChange?: ((files: readonly File[]) => void) | undefined
+}
 
-export function FileField({ name, label, hint, accept, multiple, required }: FileProps) {
+export function FileField({ name, label, hint, accept, multiple, required, onChange }: FileProps) {
   const id = idOf(name)
   return (
     <div class="field">
@@ -180,6 +184,7 @@ export function FileField({ name, label, hint, accept, multiple, required }: Fil
         multiple={multiple}
         required={required}
         aria-describedby={hint ? `${id}-hint` : undefined}
+        onChange={(event: Event) => onChange?.([...((event.currentTarget as HTMLInputElement).files ?? [])])}
       />
       <Below name={name} hint={hint} />
     </div>

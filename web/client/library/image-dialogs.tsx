@@ -7,7 +7,9 @@ import { Check, Field, LongField, More, Pair, Select, said } from '../kit/fields
 import { Form } from '../kit/form.tsx'
 import { text } from '../text.ts'
 import { answerOf, UnattendFile } from './answer-file.tsx'
+import { ARCHITECTURES } from './image-edit.tsx'
 import { multicastOf, StartFields } from './multicast.tsx'
+import { useSent } from './sent.ts'
 import { pickOf, SourceFields, sourceFieldOf, startFrom } from './source.tsx'
 import { undoOf } from './undo.ts'
 
@@ -152,12 +154,16 @@ function given(fields: FormData, ...names: readonly string[]): Record<string, st
 
 export function ImportImages({ groups, group }: { groups: readonly Group[]; group?: string | undefined }) {
   const words = text.importDialog
+  const sent = useSent()
   const say = text.imageDialog
   return (
     <Form<StartedJob>
       title={words.title}
       button={words.button}
-      fieldOf={(refusal) => sourceFieldOf(refusal) ?? nameFieldOf('name', 'fileName')(refusal)}
+      fieldOf={(refusal) =>
+        sourceFieldOf(refusal) ??
+        (refusal.message.includes('language') ? 'language' : nameFieldOf('name', 'fileName')(refusal))
+      }
       ask={async (api, fields, how) => {
         const multicast = multicastOf(fields)
         if (!multicast.ok) return multicast
@@ -166,12 +172,22 @@ export function ImportImages({ groups, group }: { groups: readonly Group[]; grou
         const order = said(fields, 'displayOrder')
         const wanted = {
           ...pickOf(fields),
-          ...given(fields, 'group', 'name', 'description', 'fileName', 'version', 'comment', 'language'),
+          ...given(
+            fields,
+            'group',
+            'name',
+            'description',
+            'fileName',
+            'version',
+            'comment',
+            'architecture',
+            'language',
+          ),
           ...(order === '' ? {} : { displayOrder: Number(order) }),
           ...(typeof unattend.value === 'string' ? { unattend: unattend.value } : {}),
           ...(multicast.value ? { multicast: multicast.value } : {}),
         }
-        return startFrom(api, fields, how, (source) => api.import({ ...wanted, ...source }, how))
+        return startFrom(api, fields, sent, how, (source) => api.import({ ...wanted, ...source }, how))
       }}
       would={(job) => <WouldBe job={job} />}
       done={(job) => [text.notices.jobStarted(job.title), ...(job.warnings ?? [])].join(' ')}
@@ -182,7 +198,7 @@ export function ImportImages({ groups, group }: { groups: readonly Group[]; grou
         value={group ?? groups[0]?.name ?? ''}
         options={groups.map(({ name }) => ({ value: name, label: name }))}
       />
-      <SourceFields />
+      <SourceFields sent={sent} />
       <More label={words.more}>
         <p class="hint">{words.moreHint}</p>
         <Pair>
@@ -193,6 +209,15 @@ export function ImportImages({ groups, group }: { groups: readonly Group[]; grou
         <Pair>
           <Field name="version" label={say.version} hint={say.versionHint(undefined)} />
           <Field name="displayOrder" label={say.order} hint={say.orderHint} type="number" min="0" step="1" />
+        </Pair>
+        <Pair>
+          <Select
+            name="architecture"
+            label={say.architecture}
+            value=""
+            options={[{ value: '', label: say.asItSays }, ...ARCHITECTURES.map((one) => ({ value: one, label: one }))]}
+          />
+          <Field name="language" label={say.language} hint={say.languageHintNew} literal />
         </Pair>
         <LongField name="comment" label={say.comment} />
         <UnattendFile />
@@ -205,13 +230,14 @@ export function ImportImages({ groups, group }: { groups: readonly Group[]; grou
 
 export function ReplaceImage({ image }: { image: Image }) {
   const words = text.replaceDialog
+  const sent = useSent()
   return (
     <Form<StartedJob>
       title={words.title(image.name)}
       button={words.button}
       fieldOf={(refusal) => sourceFieldOf(refusal) ?? (refusal.message.includes('image name') ? 'name' : undefined)}
       ask={(api, fields, how) =>
-        startFrom(api, fields, how, (source) =>
+        startFrom(api, fields, sent, how, (source) =>
           api.replace(image, { ...pickOf(fields), ...given(fields, 'name', 'description'), ...source }, how),
         )
       }
@@ -219,7 +245,7 @@ export function ReplaceImage({ image }: { image: Image }) {
       done={(job) => [text.notices.jobStarted(job.title), ...(job.warnings ?? [])].join(' ')}
     >
       <p>{words.lead}</p>
-      <SourceFields one />
+      <SourceFields sent={sent} one />
       <More label={text.importDialog.more}>
         <Field name="name" label={words.name} hint={words.nameHint} />
         <Field name="description" label={words.description} />

@@ -10,7 +10,7 @@ import { answerOf, UnattendFields } from './answer-file.tsx'
 import { AudienceFields, audienceOf } from './audience.tsx'
 
 const words = text.imageDialog
-const ARCHITECTURES = ['x86', 'x64', 'arm', 'arm64'] as const
+export const ARCHITECTURES = ['x86', 'x64', 'arm', 'arm64'] as const
 
 function fieldOf({ code, message }: Refusal): string | undefined {
   if (code === 'bad-unattend') return 'unattend'

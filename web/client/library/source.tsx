@@ -1,14 +1,16 @@
 /** Where the content of an import, a replacement or a repair comes from. */
 import { useState } from 'hono/jsx/dom'
-import { err, ok, type Result } from '../../../src/base/result.ts'
+import { err, type Result } from '../../../src/base/result.ts'
 import type { ApiClient, Job, Refusal, Source } from '../api.ts'
 import { Field, FileField, filesOf, Radios, said } from '../kit/fields.tsx'
 import type { Asked } from '../kit/form.tsx'
 import { text } from '../text.ts'
+import type { Sent } from './sent.ts'
 
 const words = text.source
 
 type Props = {
+  readonly sent: Sent
   /** Of several images one must be named. */
   readonly one?: boolean | undefined
   /** Said of the whole: it is then no image of the file that is wanted. */
@@ -17,7 +19,7 @@ type Props = {
   readonly none?: string | undefined
 }
 
-export function SourceFields({ one, whole, none }: Props) {
+export function SourceFields({ sent, one, whole, none }: Props) {
   const [from, setFrom] = useState(none === undefined ? 'file' : 'none')
   return (
     <>
@@ -25,7 +27,10 @@ export function SourceFields({ one, whole, none }: Props) {
         name="source"
         label={words.label}
         value={from}
-        onChange={setFrom}
+        onChange={(value) => {
+          setFrom(value)
+          sent.chosen([])
+        }}
         options={[
           ...(none === undefined ? [] : [{ value: 'none', label: none }]),
           { value: 'file', label: words.file },
@@ -36,10 +41,11 @@ export function SourceFields({ one, whole, none }: Props) {
         <FileField
           name="file"
           label={words.fileLabel}
-          hint={`${words.fileHint} ${words.twice}`}
+          hint={words.fileHint}
           accept=".wim,.esd,.swm"
           multiple
           required
+          onChange={sent.chosen}
         />
       )}
       {from === 'path' && <Field name="path" label={words.pathLabel} hint={words.pathHint} literal required />}
@@ -57,11 +63,12 @@ export function pickOf(fields: FormData): { readonly index?: string; readonly sk
   }
 }
 
-/** Sends the file where one was chosen, then starts the job; what was sent goes again when that is refused. */
+/** Sends the file where one was chosen and was not sent yet, then starts the job. */
 export async function startFrom<J extends Job>(
   api: ApiClient,
   fields: FormData,
-  { signal, onProgress }: Asked,
+  sent: Sent,
+  how: Asked,
   start: (source: Source | Record<string, never>) => Promise<Result<J, Refusal>>,
 ): Promise<Result<J, Refusal>> {
   const from = said(fields, 'source')
@@ -69,11 +76,20 @@ export async function startFrom<J extends Job>(
   if (from === 'path') return start({ path: said(fields, 'path') })
   const files = filesOf(fields, 'file')
   if (files.length === 0) return err({ code: 'bad-request', message: words.none, hint: words.noneHint })
-  const sent = await api.upload(files, signal, onProgress)
-  if (!sent.ok) return sent
-  const started = await start(sent.value)
-  if (!started.ok) await api.dropUpload(sent.value.upload)
-  return started.ok ? ok(started.value) : started
+  const was = sent.holds(files)
+  const upload = await sent.send(api, files, how)
+  if (!upload.ok) return upload
+  // An import takes the upload with it, whatever comes of it.
+  if (!how.dryRun) sent.forget()
+  const started = await start(upload.value)
+  if (started.ok) return started
+  if (was && started.error.code === 'not-found' && started.error.message.includes('upload')) {
+    // The appliance was started anew, or a day went by.
+    sent.forget()
+    return startFrom(api, fields, sent, how, start)
+  }
+  if (!how.dryRun) await api.dropUpload(upload.value.upload)
+  return started
 }
 
 export function sourceFieldOf({ code, message }: Refusal): string | undefined {
