@@ -61,25 +61,26 @@ function place(
   needs: Needs,
   segments: readonly LoadedSegment[],
 ): Result<{ entry: Int32Array; refCount: Uint32Array }[]> {
-  const found = segments.map(() => ({ entry: [] as number[], refCount: new Map<number, number>() }))
+  // Columns by need: a hundred thousand of them are placed while others wait for the thread.
+  const homeOf = new Int32Array(needs.count).fill(-1)
+  const entryOf = new Int32Array(needs.count)
+  const counts = new Uint32Array(segments.length)
   let missing = 0
   for (let i = 0; i < needs.count; i += 1) {
-    let home = -1
+    let home = 0
     let entry = -1
-    for (const [s, segment] of segments.entries()) {
-      entry = segment.index.find(needs.sha1, i * SHA1_BYTES)
-      if (entry >= 0) {
-        home = s
-        break
-      }
+    for (const [s, { index }] of segments.entries()) {
+      entry = index.find(needs.sha1, i * SHA1_BYTES)
+      home = s
+      if (entry >= 0) break
     }
-    const at = found[home]
-    if (!at) {
+    if (entry < 0) {
       missing += 1
       continue
     }
-    at.entry.push(entry)
-    at.refCount.set(entry, needs.refCount[i] ?? 1)
+    homeOf[i] = home
+    entryOf[i] = entry
+    counts[home] = (counts[home] ?? 0) + 1
   }
   if (missing > 0)
     return refuse(
@@ -89,10 +90,17 @@ function place(
       { missing },
     )
   return ok(
-    found.map(({ entry, refCount }, s) => {
-      const { offset } = segments[s]?.table ?? emptyBlobTable(0)
-      const sorted = Int32Array.from(entry).sort((a, b) => (offset[a] ?? 0) - (offset[b] ?? 0))
-      return { entry: sorted, refCount: Uint32Array.from(sorted, (i) => refCount.get(i) ?? 1) }
+    segments.map(({ table: { offset } }, s) => {
+      const order = new Int32Array(counts[s] ?? 0)
+      let at = 0
+      for (let i = 0; i < needs.count; i += 1)
+        if (homeOf[i] === s) {
+          order[at] = i
+          at += 1
+        }
+      order.sort((a, b) => (offset[entryOf[a] ?? 0] ?? 0) - (offset[entryOf[b] ?? 0] ?? 0))
+      const entry = order.map((i) => entryOf[i] ?? 0)
+      return { entry, refCount: Uint32Array.from(order, (i) => needs.refCount[i] ?? 1) }
     }),
   )
 }
