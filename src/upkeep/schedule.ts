@@ -31,7 +31,7 @@ const ONE = { daily: { days: 1 }, weekly: { weeks: 1 }, monthly: { months: 1 } }
  * missed is due at once, once. What has never run waits for the first time that comes.
  *
  * A clock that was set back leaves `lastMs` ahead of `nowMs`. As far as the next period that run counts, or it would come
- * twice; one that is further ahead was made by a wrong clock, and would put off the next for years.
+ * twice; one that is further ahead was made by a wrong clock and says nothing: it is due now, and then there is a true one.
  */
 export function nextDueMs(rule: Rule, lastMs: number | undefined, nowMs: number, timeZone: string): number {
   const dueIn = (begin: Temporal.PlainDate): number =>
@@ -46,5 +46,5 @@ export function nextDueMs(rule: Rule, lastMs: number | undefined, nowMs: number,
   if (lastMs === undefined) return dueIn(following(now))
   const last = begunAt(lastMs)
   const isBeyond = Temporal.PlainDate.compare(last, following(now)) > 0
-  return dueIn(following(isBeyond ? now : last))
+  return dueIn(isBeyond ? now : following(last))
 }

@@ -44,15 +44,13 @@ const TIDY = 'library.upkeep'
 
 export function openUpkeep(deps: UpkeepDeps): Upkeep {
   const { settings, changes, clock, log } = deps
-  /** What failed or was cancelled is tried again in the next period, not in the next minute. */
+  /** What failed or was cancelled is tried again in the next period, not in the next minute. Newer than any line. */
   const tried = new Map<string, number>()
   let busy = false
   let closed = false
 
   function lastMs(verb: string): number | undefined {
-    const [line] = changes.list({ verb, who: nameOf(APPLIANCE), limit: 1 })
-    const times = [line?.atMs, tried.get(verb)].filter((ms) => ms !== undefined)
-    return times.length === 0 ? undefined : Math.max(...times)
+    return tried.get(verb) ?? changes.list({ verb, who: nameOf(APPLIANCE), limit: 1 })[0]?.atMs
   }
 
   /** What has never been done is counted from when there was something to do it to. */
@@ -74,6 +72,16 @@ export function openUpkeep(deps: UpkeepDeps): Upkeep {
       log.warning('upkeep.failed', { what, job: job.id, state: job.state, code: job.error?.code })
   }
 
+  /** A group whose books cannot be made up keeps no other from its compaction. */
+  async function shareOf({ id, name }: UpkeepGroup): Promise<number> {
+    try {
+      return await deps.reclaimableShare(id)
+    } catch (error) {
+      if (!closed) log.error('upkeep.fault', { group: name, reason: reasonOf(error) })
+      return 0
+    }
+  }
+
   async function tidy(groups: readonly UpkeepGroup[]): Promise<void> {
     const keepDays = settings.get('trash.keep-days')
     let emptied = 0
@@ -87,7 +95,7 @@ export function openUpkeep(deps: UpkeepDeps): Upkeep {
     if (percent !== undefined)
       for (const group of groups) {
         if (closed) return
-        if ((await deps.reclaimableShare(group.id)) * 100 < percent) continue
+        if ((await shareOf(group)) * 100 < percent) continue
         compacted.push(group.name)
         await follow(`compact ${group.name}`, deps.compact(group, BY))
       }
@@ -97,17 +105,33 @@ export function openUpkeep(deps: UpkeepDeps): Upkeep {
     )
   }
 
+  /** Counts for the period in which it ends, whatever came of it; not at all when it says false. */
+  async function once(verb: string, run: () => Promise<boolean>): Promise<void> {
+    let counts = true
+    try {
+      counts = await run()
+    } finally {
+      if (counts) tried.set(verb, clock.nowMs())
+    }
+  }
+
   async function work(): Promise<void> {
     const groups = deps.groups()
     if (groups.length === 0) return
     const every = settings.get('scrub.every')
-    if (every !== 'off' && isDue('library.scrub', every, groups)) {
-      tried.set('library.scrub', clock.nowMs())
-      await follow('scrub', deps.scrub(BY))
-    }
+    if (every !== 'off' && isDue('library.scrub', every, groups))
+      await once('library.scrub', async () => {
+        const started = deps.scrub(BY)
+        // Somebody checks something already: this one comes after it, not a month later.
+        if (!started.ok && started.error.code === 'in-use') return false
+        await follow('scrub', started)
+        return true
+      })
     if (closed || !isDue(TIDY, 'daily', groups)) return
-    tried.set(TIDY, clock.nowMs())
-    await tidy(deps.groups())
+    await once(TIDY, async () => {
+      await tidy(deps.groups())
+      return true
+    })
   }
 
   async function look(): Promise<void> {

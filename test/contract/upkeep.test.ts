@@ -54,8 +54,8 @@ describe('due', () => {
     ['daily', '2026-01-06T03:00', '2026-01-05T20:00', '2026-01-07T03:00'],
     ['weekly', '2026-01-11T03:00', '2026-01-10T20:00', '2026-01-18T03:00'],
     // The clock had been years ahead: not lost for years.
-    ['daily', '2031-01-06T03:00', '2026-01-05T20:00', '2026-01-06T03:00'],
-    ['weekly', '2031-01-06T03:00', '2026-01-05T20:00', '2026-01-11T03:00'],
+    ['daily', '2031-01-06T03:00', '2026-01-05T20:00', '2026-01-05T03:00'],
+    ['weekly', '2031-01-06T03:00', '2026-01-05T20:00', '2026-01-04T03:00'],
     // The clock was set forward over the time: due at once.
     ['daily', '2026-01-05T03:00', '2026-01-06T09:00', '2026-01-06T03:00'],
   ])('%s, last %s, now %s: %s', (every, last, now, expected) => {
@@ -188,7 +188,7 @@ describe('upkeep', () => {
     const upkeep = start({
       scrub: () => {
         scrubs += 1
-        return scrubs === 1 ? refuse('in-use', 'a check runs', 'Wait.') : ok(job(7))
+        return scrubs === 1 ? refuse('unavailable', 'on purpose', 'Wait.') : ok(job(7))
       },
       ended: async (id) => job(id, 'failed'),
       emptyTrash: async () => {
@@ -199,6 +199,54 @@ describe('upkeep', () => {
     expect(scrubs).toBe(1)
     await lookAt(upkeep, '2026-02-23T09:00')
     expect(scrubs).toBe(2)
+  })
+
+  test('a group whose books cannot be made up keeps no other from its compaction', async () => {
+    const upkeep = start({
+      reclaimableShare: async (id) => {
+        if (id === 1) throw new Error('on purpose')
+        return 0.4
+      },
+    })
+    expect(await lookAt(upkeep, '2026-01-06T03:00')).toEqual(['empty 30', 'compact Thin'])
+  })
+
+  test('checks when the check is over that somebody else had begun', async () => {
+    let busy = true
+    let scrubs = 0
+    const upkeep = start({
+      scrub: () => {
+        if (busy) return refuse('in-use', 'a check runs', 'Wait.')
+        scrubs += 1
+        return ok(job(1))
+      },
+    })
+    expect(await lookAt(upkeep, '2026-02-01T03:00')).toEqual(['empty 30', 'compact Thin'])
+    expect([await lookAt(upkeep, '2026-02-01T03:01'), scrubs]).toEqual([[], 0])
+    busy = false
+    for (const minute of ['02', '03']) await lookAt(upkeep, `2026-02-01T03:${minute}`)
+    expect(scrubs).toBe(1)
+  })
+
+  test('a clock that was years ahead leaves no years without upkeep, whether it works or fails', async () => {
+    const all = ['scrub', 'empty 30', 'compact Thin']
+    const upkeep = start()
+    expect(await lookAt(upkeep, '2031-01-06T03:00')).toEqual(all)
+    expect(await lookAt(upkeep, '2026-02-20T09:00')).toEqual(all)
+    expect(await lookAt(upkeep, '2026-02-20T09:01')).toEqual([])
+    expect(await lookAt(upkeep, '2026-02-21T03:00')).toEqual(['empty 30', 'compact Thin'])
+    expect(await lookAt(upkeep, '2031-01-06T03:00')).toEqual(all)
+    // After a restart too; and what fails is not tried each minute.
+    let scrubs = 0
+    const failing = start({
+      scrub: () => {
+        scrubs += 1
+        return ok(job(7))
+      },
+      ended: async (id) => job(id, 'failed'),
+    })
+    for (const minute of ['00', '01', '02']) await lookAt(failing, `2026-03-20T09:${minute}`)
+    expect(scrubs).toBe(1)
   })
 
   test('never two at once, and no more after its end', async () => {

@@ -5,6 +5,7 @@ import {
   copyFileSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -13,7 +14,9 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { damages, segments, transmissions } from '../../src/db/schema.ts'
+import { setImmediate } from 'node:timers/promises'
+import { eq } from 'drizzle-orm'
+import { contents, damages, segments, transmissions } from '../../src/db/schema.ts'
 import type { Job } from '../../src/jobs/jobs.ts'
 import type { RepairRequest, RepairResult } from '../../src/library/health/repair.ts'
 import type { ScrubResult } from '../../src/library/health/scrub.ts'
@@ -296,6 +299,113 @@ describe.skipIf(!HAS_STOCK)('a check', () => {
         .insert(segments)
         .values(first ?? fail())
         .run()
+    },
+    T,
+  )
+})
+
+describe.skipIf(!HAS_STOCK)('beside other work', () => {
+  test(
+    'begins with what was checked longest ago, so that checks which are cut short come round',
+    async () => {
+      await opened.imported(files.pro)
+      await opened.imported(files.home)
+      const [one, two] = segmentRows()
+      const checkedAt = (id: number | undefined, scrubbedAtMs: number): unknown =>
+        opened.db
+          .update(segments)
+          .set({ scrubbedAtMs })
+          .where(eq(segments.id, id ?? -1))
+          .run()
+      checkedAt(one?.id, 2000)
+      checkedAt(two?.id, 1000)
+      const job = must(care.scrubs.start({}, BY))
+      const ended = opened.jobs.ended(job.id)
+      // The first is checked; the second is cut short.
+      while (segmentRows().every(({ scrubbedAtMs }) => (scrubbedAtMs ?? 0) <= 2000)) await setImmediate()
+      opened.jobs.cancel(job.id)
+      await ended
+      expect(segmentRows()[1]?.scrubbedAtMs).toBeGreaterThan(2000)
+    },
+    T,
+  )
+
+  test(
+    'the books of a group that is laid out anew meanwhile tell of nothing that would be lacking',
+    async () => {
+      await opened.imported(files.pro)
+      const [old] = segmentRows()
+      const health = care.health()
+      // As a compaction publishes: in one turn, before the thread has looked.
+      const fileName = 'seg-new.wim'
+      copyFileSync(pathOf(old?.fileName ?? fail()), pathOf(fileName))
+      const { id: _, ...row } = old ?? fail()
+      const made = opened.db
+        .insert(segments)
+        .values({ ...row, fileName })
+        .returning()
+        .get()
+      opened.db.update(contents).set({ segmentId: made.id }).run()
+      opened.db
+        .delete(segments)
+        .where(eq(segments.id, old?.id ?? -1))
+        .run()
+      rmSync(pathOf(old?.fileName ?? fail()))
+      expect((await health)[0]?.lacking).toEqual([])
+    },
+    T,
+  )
+
+  test(
+    'a compaction gives up when a check finds damage in what it counted on',
+    async () => {
+      const [pro] = await opened.imported(files.pro)
+      const [home] = await opened.imported(files.home)
+      must(opened.library.images.remove({ name: pro?.name ?? '', group: 'G' }, BY))
+      must(await opened.library.trash.empty({}, BY))
+      await opened.library.collect(1)
+      const before = { rows: segmentRows().map(({ id }) => id), files: readdirSync(care.groupDir(1)).length }
+      const stays = before.rows[1] ?? fail()
+      const job = must(opened.library.groups.compact('G', {}, BY))
+      while (must(opened.jobs.show(job.id)).step !== 'copy and verify') await setImmediate()
+      opened.db
+        .insert(damages)
+        .values({ segmentId: stays, sha1: '0'.repeat(40), foundAtMs: 1 })
+        .run()
+      expect(await opened.jobs.ended(job.id)).toMatchObject({ state: 'failed', error: { code: 'changed' } })
+      expect({ rows: segmentRows().map(({ id }) => id), files: readdirSync(care.groupDir(1)).length }).toEqual(before)
+      const again = must(opened.library.groups.compact('G', {}, BY))
+      expect(await opened.jobs.ended(again.id)).toMatchObject({ state: 'done', result: { segments: 1 } })
+      expect(await care.view(home)).toMatchObject({ ok: true })
+    },
+    T,
+  )
+
+  test(
+    'a repair drops no file that a check finds unreadable only now: others may need what is in it',
+    async () => {
+      const [pro] = await opened.imported(files.pro)
+      const [home] = await opened.imported(files.home)
+      // Nobody's home any more, and what Home shares with it lies nowhere else.
+      must(opened.library.images.remove({ name: pro?.name ?? '', group: 'G' }, BY))
+      must(await opened.library.trash.empty({}, BY))
+      await opened.library.collect(1)
+      const [first, second] = segmentRows()
+      const damage = (segmentId: number | undefined, sha1: string): unknown =>
+        opened.db
+          .insert(damages)
+          .values({ segmentId: segmentId ?? -1, sha1, foundAtMs: 1 })
+          .run()
+      damage(second?.id, '0'.repeat(40))
+      const job = must(opened.library.repairs.start({}, BY))
+      // It has begun, and its books are being made.
+      for (let turn = 0; turn < 50; turn += 1) await undefined
+      damage(first?.id, '')
+      expect(await opened.jobs.ended(job.id)).toMatchObject({ state: 'done' })
+      expect(segmentRows().length).toBe(2)
+      await care.scrub()
+      expect(damageRows()).toEqual([])
+      expect(await care.view(home)).toMatchObject({ ok: true })
     },
     T,
   )

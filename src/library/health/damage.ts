@@ -46,6 +46,18 @@ export function damagedOf(db: Db, groupId: number): Map<string, Set<string>> {
   return found
 }
 
+/** A check that ran beside some work has found what was not `known` when that was planned. */
+export function hasNewDamage(
+  db: Db,
+  groupId: number,
+  known: ReadonlyMap<string, Damage>,
+  isOfInterest: (fileName: string) => boolean = () => true,
+): boolean {
+  return [...damagedOf(db, groupId)].some(
+    ([fileName, damage]) => isOfInterest(fileName) && [...damage].some((sha1) => !known.get(fileName)?.has(sha1)),
+  )
+}
+
 /** SHA-1s given as hex, side by side. */
 export function packSha1s(hex: Iterable<string>): Uint8Array {
   return Uint8Array.from(Buffer.from([...hex].join(''), 'hex'))

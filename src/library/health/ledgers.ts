@@ -1,7 +1,7 @@
 /** The books of each group, kept until the group changes, and made off the main thread. */
-import { eq } from 'drizzle-orm'
+import { eq, inArray } from 'drizzle-orm'
 import type { Db } from '../../db/open.ts'
-import { contents } from '../../db/schema.ts'
+import { contents, segments as table } from '../../db/schema.ts'
 import { allSegmentsOf } from '../rows.ts'
 import { damagedOf } from './damage.ts'
 import { type Holders, holdersOf } from './holders.ts'
@@ -29,7 +29,8 @@ export type Ledgers = {
   readonly of: (groupId: number, damage?: ReadonlyMap<string, ReadonlySet<string>>) => Promise<Ledger>
 }
 
-const MAX_CACHED = 16
+/** Of a whole group they are small; whoever asks for all groups in turn must find them. */
+const MAX_CACHED = 256
 
 export function openLedgers(deps: {
   readonly db: Db
@@ -39,8 +40,24 @@ export function openLedgers(deps: {
   const { db, groupDir } = deps
   const kept = new Map<number, { readonly key: string; readonly ledger: Promise<Ledger> }>()
 
-  return {
-    of: (groupId, damage = damagedOf(db, groupId)) => {
+  function areThere(ids: readonly number[]): boolean {
+    const rows = db
+      .select({ id: table.id })
+      .from(table)
+      .where(inArray(table.id, [...ids]))
+      .all()
+    return rows.length === ids.length
+  }
+
+  async function settled(order: LedgerOrder, again: () => Promise<Ledger>): Promise<Ledger> {
+    const ledger = await make(order)
+    // A compaction or a collection took a segment away between its row and its file: what it held lies elsewhere.
+    return areThere(ledger.unreadable) ? ledger : again()
+  }
+
+  const ledgers: Ledgers = {
+    of: (groupId, given) => {
+      const damage = given ?? damagedOf(db, groupId)
       const held = holdersOf(db, groupId)
       const segments = allSegmentsOf(db, groupId).map(({ id, fileName, retired }) => ({
         id,
@@ -56,7 +73,8 @@ export function openLedgers(deps: {
       const key = Bun.hash(JSON.stringify([held, segments, homes])).toString(36)
       const known = kept.get(groupId)
       if (known?.key === key) return known.ledger
-      const ledger = make({ dataDir: deps.dataDir, groupId, held, segments })
+      const order = { dataDir: deps.dataDir, groupId, held, segments }
+      const ledger = settled(order, () => ledgers.of(groupId, given))
       kept.delete(groupId)
       kept.set(groupId, { key, ledger })
       const drop = (): void => {
@@ -71,6 +89,7 @@ export function openLedgers(deps: {
       return ledger
     },
   }
+  return ledgers
 }
 
 async function make(order: LedgerOrder): Promise<Ledger> {

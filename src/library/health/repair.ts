@@ -20,7 +20,7 @@ import { allGroups, allSegmentsOf, findGroup, type Group } from '../rows.ts'
 import { letGo } from '../store/collect.ts'
 import { removeSegmentFile } from '../store/recover.ts'
 import { syncFolder } from '../store/sync-folder.ts'
-import { damagedOf, NO_DAMAGE, WHOLE_FILE } from './damage.ts'
+import { type Damage, damagedOf, hasNewDamage, NO_DAMAGE, WHOLE_FILE } from './damage.ts'
 import type { Ledger } from './ledger.ts'
 import type { Ledgers } from './ledgers.ts'
 import { type RepairInput, type RepairOutput, type RepairPlace, repairTask } from './repair-task.ts'
@@ -120,9 +120,9 @@ export function openRepairs(deps: RepairDeps): Repairs {
   ): Promise<Result<GroupRepair | undefined>> {
     // Removed while this waited.
     if (!allGroups(db).some(({ id }) => id === group.id)) return ok(undefined)
-    const before = await ledgers.of(group.id)
-    const lacks = before.lackingBlobs.length > 0 || before.lackingTrees.length > 0
     const damage = damagedOf(db, group.id)
+    const before = await ledgers.of(group.id, damage)
+    const lacks = before.lackingBlobs.length > 0 || before.lackingTrees.length > 0
     if (!lacks && damage.size === 0) return ok(undefined)
     const input = inputOf(group, before, request, by, context)
     const output: Result<RepairOutput> = lacks
@@ -136,7 +136,7 @@ export function openRepairs(deps: RepairDeps): Repairs {
     if (!output.ok) return output
     if (context.signal.aborted) return cancelled()
     context.step('publish')
-    const dropped = await publish(group, before, output.value, by, context)
+    const dropped = await publish(group, { ledger: before, damage }, output.value, by, context)
     if (!dropped.ok) return dropped
     const { found, lacking } = output.value
     if (!lacks && dropped.value === 0) return ok(undefined)
@@ -190,7 +190,7 @@ export function openRepairs(deps: RepairDeps): Repairs {
   /** The new segment gets its name, then the rows one transaction, as an import's does. Returns how many files were let go. */
   async function publish(
     group: Group,
-    before: Ledger,
+    before: { readonly ledger: Ledger; readonly damage: ReadonlyMap<string, Damage> },
     output: RepairOutput,
     by: By,
     context: JobContext,
@@ -235,9 +235,9 @@ export function openRepairs(deps: RepairDeps): Repairs {
             .run()
         db.delete(doomedFiles).where(eq(doomedFiles.fileName, fileName)).run()
       }
-      for (const { id, tree } of before.contents)
+      for (const { id, tree } of before.ledger.contents)
         if (tree) db.update(contents).set(tree).where(eq(contents.id, id)).run()
-      if (output.lacking === 0) dropped.push(...dropUnreadable(group.id))
+      if (output.lacking === 0) dropped.push(...dropUnreadable(group.id, before.damage))
       const repaired = output.found.reduce((sum, each) => sum + each.contents, 0)
       const after = { repaired, lacking: output.lacking, dropped: dropped.length }
       const entry = { verb: 'library.repair', subject: group.name, after }
@@ -255,9 +255,12 @@ export function openRepairs(deps: RepairDeps): Repairs {
     return written
   }
 
-  /** Segments of which nothing can be read, when all that is needed lies elsewhere. Returns the files that are doomed now. */
-  function dropUnreadable(groupId: number): string[] {
-    const damage = damagedOf(db, groupId)
+  /**
+   * Segments of which nothing can be read, when all that is needed lies elsewhere: as far as `damage` tells, so nothing
+   * goes when a check beside this has found more. Returns the files that are doomed now.
+   */
+  function dropUnreadable(groupId: number, damage: ReadonlyMap<string, Damage>): string[] {
+    if (hasNewDamage(db, groupId, damage)) return []
     const unreadable = allSegmentsOf(db, groupId).filter(
       ({ id, fileName, retired }) => !retired && damage.get(fileName)?.has(WHOLE_FILE) && !isHome(id),
     )

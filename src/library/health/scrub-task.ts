@@ -27,7 +27,7 @@ export const scrubTask: ChildTask<ScrubInput, ScrubOutput> = { name: 'scrub', ru
 
 const PROGRESS_MS = 200
 /** The chunk table of a content of half a terabyte. A garbled entry that claims more must not make us allocate for it. */
-const MAX_CHUNK_TABLE_BYTES = 64 << 20
+const MAX_CHUNK_TABLE_BYTES = 128 << 20
 
 async function runScrub(input: ScrubInput, report: ChildReport): Promise<Result<ScrubOutput>> {
   let fd: number

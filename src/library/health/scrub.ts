@@ -130,6 +130,8 @@ export function openScrubs(deps: ScrubDeps): Scrubs {
         }),
       ),
     )
+    // A check that is cut short each time (switched off overnight) comes round to all of it like this.
+    all.sort((a, b) => checkedAtMs(a.row) - checkedAtMs(b.row))
     const totalBytes = all.reduce((sum, { row }) => sum + row.sizeBytes, 0)
     const found = new Map<number, Map<string, Damage>>()
     const unchecked: ScrubResult['unchecked'][number][] = []
@@ -182,7 +184,8 @@ export function openScrubs(deps: ScrubDeps): Scrubs {
       for (const { name, contents } of lackingImages(db, group, ledger, APPLIANCE))
         log.error('library.damaged', { group: group.name, image: name, contents })
       if (!maySee(reader, group.audience)) continue
-      bad.push(...namedDamage(group, found.get(group.id) ?? new Map(), ledger, reader))
+      // As many as are told at all: a disk that gives back zeros leaves millions.
+      bad.push(...namedDamage(group, found.get(group.id) ?? new Map(), ledger, reader).slice(0, MAX_NAMED))
       lacking.push(...lackingImages(db, group, ledger, reader))
     }
     const damaged = [...found.values()].reduce((sum, ofGroup) => sum + sizeOf(ofGroup), 0)
@@ -260,9 +263,7 @@ export function openScrubs(deps: ScrubDeps): Scrubs {
 
   async function healthOf(group: Group, who: Principal): Promise<GroupHealth> {
     const rows = allSegmentsOf(db, group.id)
-    // A segment that was verified when it came was read back and checked then.
-    const times = rows.map(({ scrubbedAtMs, verified, createdAtMs }) => scrubbedAtMs ?? (verified ? createdAtMs : 0))
-    const oldest = Math.min(...times)
+    const oldest = Math.min(...rows.map(checkedAtMs))
     return {
       group: group.name,
       segments: rows.length,
@@ -307,6 +308,11 @@ export function openScrubs(deps: ScrubDeps): Scrubs {
       return { groups, ...(scrubJobId === undefined ? {} : { scrubJobId }) }
     },
   }
+}
+
+/** A segment that was verified when it came was read back and checked then; 0: it never was. */
+function checkedAtMs({ scrubbedAtMs, verified, createdAtMs }: typeof segments.$inferSelect): number {
+  return scrubbedAtMs ?? (verified ? createdAtMs : 0)
 }
 
 function sizeOf(damage: ReadonlyMap<string, Damage>): number {

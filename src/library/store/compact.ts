@@ -15,7 +15,7 @@ import { contents, doomedFiles, imageGroups, segments } from '../../db/schema.ts
 import { runChild, type SelfCommand } from '../../jobs/child.ts'
 import type { Job, JobContext, Jobs } from '../../jobs/jobs.ts'
 import type { Settings } from '../../settings/settings.ts'
-import { damagedOf } from '../health/damage.ts'
+import { type Damage, damagedOf, hasNewDamage } from '../health/damage.ts'
 import { allSegmentsOf, type Group } from '../rows.ts'
 import { type CollectDeps, contentsOf, letGo, unlinkSegments } from './collect.ts'
 import { type CompactInput, type CompactOutput, compactTask } from './compact-task.ts'
@@ -60,12 +60,12 @@ const AT_PERCENT = 1
 const LINGER_MS = 60_000
 
 type Facts = Readonly<Record<string, unknown>>
+type Damages = ReadonlyMap<string, Damage>
 
 export function openCompaction(deps: CompactDeps): Compaction {
   const { db, files, jobs, changes, clock, groupDir } = deps
 
-  function inputOf(groupId: number, options: CompactOptions, dir: string | undefined): CompactInput {
-    const damaged = damagedOf(db, groupId)
+  function inputOf(groupId: number, options: CompactOptions, damaged: Damages, dir: string | undefined): CompactInput {
     const { live, dead } = contentsOf(db, groupId)
     return {
       dataDir: deps.dataDir,
@@ -96,9 +96,10 @@ export function openCompaction(deps: CompactDeps): Compaction {
     // What nobody shows goes first, so that the rows of all contents that are left can find a new home.
     if (!by.dryRun) await deps.collectNow(groupId)
     const { signal, step, progress } = context
+    const damaged = damagedOf(db, groupId)
     const found = await runChild<CompactInput, CompactOutput>(
       compactTask,
-      inputOf(groupId, options, by.dryRun ? undefined : context.dir),
+      inputOf(groupId, options, damaged, by.dryRun ? undefined : context.dir),
       { self: deps.self, signal, step, progress },
     )
     if (!found.ok) return found
@@ -114,14 +115,14 @@ export function openCompaction(deps: CompactDeps): Compaction {
       return ok({ group: group.name, segments: 0, rewrittenBytes: 0, freedBytes, heldBytes: 0 })
     }
     step('publish')
-    return publish(group, found.value, beforeBytes, by, context)
+    return publish(group, found.value, { beforeBytes, damaged }, by, context)
   }
 
   /** The new segment gets its name, then the rows one transaction. A crash between the two leaves a doomed file. */
   async function publish(
     group: Group,
     output: CompactOutput,
-    beforeBytes: number,
+    before: { readonly beforeBytes: number; readonly damaged: Damages },
     by: By,
     context: JobContext,
   ): Promise<Result<Facts>> {
@@ -137,7 +138,7 @@ export function openCompaction(deps: CompactDeps): Compaction {
         syncFolder(dir)
       }
       letReadersGo = await linger(group.id, output.replaced)
-      const done = commit(group, output, { fileName, beforeBytes }, { ...by, jobId: context.id }, context)
+      const done = commit(group, output, { fileName, ...before }, { ...by, jobId: context.id }, context)
       published = done.ok
       if (!done.ok) return done
       await unlinkSegments(deps, done.value.gone)
@@ -174,11 +175,20 @@ export function openCompaction(deps: CompactDeps): Compaction {
   function commit(
     group: Group,
     output: CompactOutput,
-    made: { readonly fileName: string; readonly beforeBytes: number },
+    made: { readonly fileName: string; readonly beforeBytes: number; readonly damaged: Damages },
     by: By,
     context: JobContext,
   ): Result<{ readonly facts: Facts; readonly gone: readonly (typeof segments.$inferSelect)[] }> {
+    const rows = allSegmentsOf(db, group.id)
+    const stays = new Set(rows.flatMap(({ id, fileName }) => (output.replaced.includes(id) ? [] : [fileName])))
     return changes.apply(by, () => {
+      // What was left out for a second copy elsewhere must not go when that copy turns out to be bad.
+      if (hasNewDamage(db, group.id, made.damaged, (name) => stays.has(name)))
+        return refuse(
+          'changed',
+          'a check has found damage in the group meanwhile',
+          'Start it again. Nothing was changed.',
+        )
       if (output.segmentPath !== undefined) {
         const segment = db
           .insert(segments)
