@@ -11,6 +11,7 @@ import { join, resolve } from 'node:path'
 import axe from 'axe-core'
 import { type BrowserContext, chromium, type Locator, type Page, type Request } from 'playwright-core'
 import { append, capture, makeTree, sampleBytes } from '../fixtures/wims.ts'
+import { until } from './cast/lab.ts'
 
 setDefaultTimeout(60_000)
 
@@ -405,7 +406,10 @@ test('an image is changed; a change of somebody else meanwhile is told', async (
   expect(await dialog.getByLabel('Description').inputValue()).toBe('Mine')
   await imageRow('Windows 11 Pro').waitFor({ state: 'attached' })
   await dialog.getByRole('button', { name: 'Show what it is now' }).click()
-  await page.waitForFunction("document.querySelector('dialog textarea')?.value === 'Theirs'")
+  // By asking the field: waitForFunction evaluates text, which the page's policy refuses.
+  await until('their comment', 10_000, async () =>
+    (await dialog.getByLabel('Comment').inputValue()) === 'Theirs' ? true : undefined,
+  )
   await dialog.getByLabel('Description').fill('The one for all')
   await dialog.getByLabel('Public').check()
   await dialog.getByLabel('Default for x64').check()
