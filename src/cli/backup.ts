@@ -1,7 +1,5 @@
 import { closeSync, fsyncSync, linkSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
-import { hc } from 'hono/client'
-import type { backupRoutes } from '../api/backups.ts'
 import { Refused, refuse } from '../base/refusal.ts'
 import { formatBytes } from '../base/units.ts'
 import { unwritable } from '../library/transfer/export-target.ts'
@@ -14,9 +12,6 @@ import { safe, table, when } from './print.ts'
 
 const IF_EXISTS = ['fail', 'overwrite'] as const
 type IfExists = (typeof IF_EXISTS)[number]
-
-const api = (appliance: ApplianceClient) =>
-  hc<ReturnType<typeof backupRoutes>>(`${appliance.raw.base}/api`, { fetch: appliance.raw.fetch })
 
 /** To a part beside the file first: an interrupted download leaves neither a part nor half a file. */
 async function download(
@@ -77,7 +72,7 @@ export const backupCommands: readonly Command[] = [
       const file = to === undefined ? undefined : resolve(to)
       const ifExists = must(parseIfExists(args.text('if-exists'), IF_EXISTS))
       if (file !== undefined) must(mayWrite(file, ifExists))
-      const { id } = await take(api(appliance).backups.$post({ query: dryRunOf(args) }))
+      const { id } = await take(appliance.api.backups.$post({ query: dryRunOf(args) }))
       const job = await follow(appliance, id, context)
       if (args.flag('dry-run')) {
         out.result(job, `a backup takes at most ${formatBytes(Number(job.result?.['sizeBytes']))}`)
@@ -98,7 +93,7 @@ export const backupCommands: readonly Command[] = [
     doc: 'list the backups that the appliance keeps',
     options: {},
     run: async ({ appliance, out }) => {
-      const backups = await take(api(appliance).backups.$get())
+      const backups = await take(appliance.api.backups.$get())
       const rows = backups.map(({ name, sizeBytes, madeAtMs }) => [safe(name), formatBytes(sizeBytes), when(madeAtMs)])
       out.result(backups, table([{ title: 'NAME' }, { title: 'SIZE', right: true }, { title: 'MADE' }], rows))
     },
@@ -129,7 +124,7 @@ export const backupCommands: readonly Command[] = [
     run: async ({ appliance, args, out }) => {
       const [name = ''] = args.operands
       const param = { name: encodeURIComponent(name) }
-      await done(api(appliance).backups[':name'].$delete({ param, query: dryRunOf(args) }))
+      await done(appliance.api.backups[':name'].$delete({ param, query: dryRunOf(args) }))
       out.result({ removed: name }, `removed ${safe(name)}`)
     },
   },

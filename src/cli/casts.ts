@@ -1,8 +1,9 @@
 import { refuse } from '../base/refusal.ts'
 import { formatBitsPerSecond, formatBytes, parseBitsPerSecond } from '../base/units.ts'
 import { take } from './appliance-client.ts'
-import { type Arguments, DRY_RUN, dryRunOf, parseId, parseWhole } from './args.ts'
+import { type Arguments, DRY_RUN, dryRunOf, parseId } from './args.ts'
 import { type Command, must } from './command.ts'
+import { STARTS, starts } from './multicast.ts'
 import { facts, safe, table, when } from './print.ts'
 
 type Cast = Awaited<ReturnType<typeof listAll>>[number]
@@ -24,12 +25,7 @@ function waits({ waitsFor }: Pick<Cast, 'waitsFor'>): string {
 
 const CAST_PARAMETERS = {
   name: { placeholder: 'N', doc: 'what it is called (default: the name of the image)' },
-  'client-count': { placeholder: 'N', doc: 'wait for so many clients (ScheduledCast)' },
-  'start-time': {
-    placeholder: 'T',
-    doc: 'wait until then, such as 2031-05-20T18:00; with --client-count: or for them',
-  },
-  'manual-start': { doc: 'wait for: wimcast cast start ID' },
+  ...STARTS,
   interface: { placeholder: 'IF', doc: 'the network interface to send on' },
   rate: { placeholder: 'BITS/S', doc: 'a ceiling, such as 500M' },
 } satisfies Command['options']
@@ -38,14 +34,10 @@ function castParameters(args: Arguments) {
   const rate = args.text('rate')
   const rateBitsPerSecond = rate === undefined ? undefined : must(parseBitsPerSecond(rate))
   const name = args.text('name')
-  const clientCount = must(parseWhole('client-count', args.text('client-count')))
-  const startTime = args.text('start-time')
   const interfaceName = args.text('interface')
   return {
     ...(name === undefined ? {} : { name }),
-    ...(clientCount === undefined ? {} : { clientCount }),
-    ...(startTime === undefined ? {} : { startTime }),
-    ...(args.flag('manual-start') ? { manualStart: true } : {}),
+    ...starts(args),
     ...(interfaceName === undefined ? {} : { interface: interfaceName }),
     ...(rateBitsPerSecond === undefined ? {} : { rateBitsPerSecond }),
   }

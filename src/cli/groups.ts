@@ -2,9 +2,10 @@ import { refuse } from '../base/refusal.ts'
 import { ok, type Result } from '../base/result.ts'
 import { formatBytes, parseBytes } from '../base/units.ts'
 import { type ApplianceClient, done, take } from './appliance-client.ts'
-import { audienceText, DRY_RUN, dryRunOf, type Option, parseVisibleTo } from './args.ts'
+import { audienceText, DRY_RUN, dryRunOf, type Option } from './args.ts'
 import { type Command, type Context, must } from './command.ts'
 import { facts, safe, table, when } from './print.ts'
+import { visibleTo } from './select.ts'
 
 type Group = Awaited<ReturnType<typeof showOne>>
 
@@ -27,13 +28,10 @@ function parseQuota(text: string | undefined): Result<number | null | undefined>
 function properties(args: Context['args']) {
   const description = args.text('description')
   const quotaBytes = must(parseQuota(args.text('quota')))
-  const audience = must(parseVisibleTo(args.text('visible-to')))
   return {
     ...(description === undefined ? {} : { description }),
     ...(quotaBytes === undefined ? {} : { quotaBytes }),
-    ...(audience === undefined
-      ? {}
-      : { audience: audience && { roles: [...audience.roles], machineGroups: [...audience.machineGroups] } }),
+    ...visibleTo(args),
   }
 }
 

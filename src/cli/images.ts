@@ -4,12 +4,12 @@ import { Refused, refuse } from '../base/refusal.ts'
 import { ok, type Result } from '../base/result.ts'
 import { formatBytes } from '../base/units.ts'
 import { done, refusalOf, take } from './appliance-client.ts'
-import { DRY_RUN, dryRunOf, type Option, parseOnOff, parseVisibleTo, parseWhole } from './args.ts'
+import { DRY_RUN, dryRunOf, type Option, parseOnOff, parseWhole } from './args.ts'
 import { type Command, type Context, must } from './command.ts'
 import { exportCommand } from './export.ts'
 import { castText, MULTICAST, multicast } from './multicast.ts'
 import { safe, table } from './print.ts'
-import { describe, SELECT, selected, showOne } from './select.ts'
+import { describe, SELECT, selected, showOne, visibleTo } from './select.ts'
 
 /** What an operator says of an image, when it is imported and later. */
 export const PROPERTIES: Readonly<Record<string, Option>> = {
@@ -168,7 +168,6 @@ export const imageCommands: readonly Command[] = [
     run: async ({ appliance, args, out }) => {
       const isPublic = must(parseOnOff('public', args.text('public')))
       const bootDefault = must(parseOnOff('boot-default', args.text('boot-default')))
-      const audience = must(parseVisibleTo(args.text('visible-to')))
       const fileName = args.text('file-name')
       const name = args.text('name')
       const description = args.text('description')
@@ -178,9 +177,7 @@ export const imageCommands: readonly Command[] = [
         ...(fileName === undefined ? {} : { fileName }),
         ...(isPublic === undefined ? {} : { public: isPublic }),
         ...(bootDefault === undefined ? {} : { bootDefault }),
-        ...(audience === undefined
-          ? {}
-          : { audience: audience && { roles: [...audience.roles], machineGroups: [...audience.machineGroups] } }),
+        ...visibleTo(args),
         ...properties(args),
         ...(args.flag('no-unattend') ? { unattend: null } : {}),
         ...(args.flag('overwrite-unattend') ? { overwriteUnattend: true } : {}),

@@ -1,13 +1,20 @@
 /** How commands name an image, and how one is described. */
 import { formatBytes } from '../base/units.ts'
 import { type ApplianceClient, take } from './appliance-client.ts'
-import { audienceText, type Option } from './args.ts'
-import type { Context } from './command.ts'
+import { audienceText, type Option, parseVisibleTo } from './args.ts'
+import { type Context, must } from './command.ts'
 import { facts, safe, when } from './print.ts'
 
 export const SELECT: Readonly<Record<string, Option>> = {
   group: { placeholder: 'G', doc: 'its group; may be left out while there is exactly one' },
   file: { placeholder: 'F', doc: 'its file name, where the image name is not unique' },
+}
+
+/** `{ audience: … }` for the API, or nothing when it is to stay. */
+export function visibleTo(args: Context['args']) {
+  const audience = must(parseVisibleTo(args.text('visible-to')))
+  if (audience === undefined) return {}
+  return { audience: audience && { roles: [...audience.roles], machineGroups: [...audience.machineGroups] } }
 }
 
 export type Selected = {
